@@ -66,7 +66,7 @@ def _sparse_rows(near: np.ndarray, value: np.ndarray, n: int) -> csr_matrix:
     rows = np.broadcast_to(np.arange(len(near))[:, None], near.shape)
     return csr_matrix((value[keep], (rows[keep], near[keep])), shape=(len(near), n), dtype=np.float32)
 
-# %% ../nbs/30_cf.ipynb #859db307
+# %% ../nbs/30_cf.ipynb #17eb0763
 class ItemKNN(Recommender):
     "Scores an item by its likeness to the items that a user has (Sarwar et al. 2001)."
     def __init__(self,
@@ -84,15 +84,9 @@ class ItemKNN(Recommender):
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         "Scores (len(users), n_items): sums of the likenesses to the items that a user has."
-        return self.fold_in(self.seen[users])
+        return self.fold_in(self.seen[self.codes(users)])
 
-    def _state(self) -> tuple[dict, dict]:
-        return {'near': self.near}, {'k': self.k, 'shrink': self.shrink, 'kind': self.kind}
-    def _restore(self, arrays: dict, meta: dict) -> None:
-        self.near = arrays['near']
-        self.k, self.shrink, self.kind = meta['k'], meta['shrink'], meta['kind']
-
-# %% ../nbs/30_cf.ipynb #15384c8f
+# %% ../nbs/30_cf.ipynb #976fba22
 class UserKNN(Recommender):
     "Scores an item by the likeness of the users who have it (Resnick et al. 1994)."
     def __init__(self,
@@ -112,13 +106,7 @@ class UserKNN(Recommender):
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         "Scores (len(users), n_items): sums of the likenesses of the neighbours who have the item."
-        return (self.near[users] @ self.x).toarray().astype(np.float32)
-
-    def _state(self) -> tuple[dict, dict]:
-        return {'near': self.near, 'x': self.x}, {'k': self.k, 'shrink': self.shrink, 'kind': self.kind}
-    def _restore(self, arrays: dict, meta: dict) -> None:
-        self.near, self.x = arrays['near'], arrays['x']
-        self.k, self.shrink, self.kind = meta['k'], meta['shrink'], meta['kind']
+        return (self.near[self.codes(users)] @ self.x).toarray().astype(np.float32)
 
 # %% ../nbs/30_cf.ipynb #a70b976a
 def _gram(x: csr_matrix, dtype: str, block: int = 512) -> np.ndarray:
@@ -163,7 +151,7 @@ class EASE(Recommender):
         b.flat[::n + 1] = 0
         self.weights = np.ascontiguousarray(b, dtype=np.float32)     # (n_items, n_items)
 
-# %% ../nbs/30_cf.ipynb #007d2b4b
+# %% ../nbs/30_cf.ipynb #22fb1ffe
 @patch
 def fold_in(self: EASE, rows: csr_matrix) -> np.ndarray:
     "Scores (n, n_items) for any rows of items, such as those of new users."
@@ -172,13 +160,4 @@ def fold_in(self: EASE, rows: csr_matrix) -> np.ndarray:
 @patch
 def scores(self: EASE, users: np.ndarray) -> np.ndarray:
     "Scores (len(users), n_items): the user's row times the weights."
-    return self.fold_in(self.seen[users])
-
-@patch
-def _state(self: EASE) -> tuple[dict, dict]:
-    return {'weights': self.weights}, {'reg': self.reg, 'dtype': self.dtype, 'max_gb': self.max_gb}
-
-@patch
-def _restore(self: EASE, arrays: dict, meta: dict) -> None:
-    self.weights = arrays['weights']
-    self.reg, self.dtype, self.max_gb = meta['reg'], meta['dtype'], meta['max_gb']
+    return self.fold_in(self.seen[self.codes(users)])

@@ -81,7 +81,7 @@ def _voters(self: Content, known: np.ndarray) -> csr_matrix:
     keep = other & (cosine > 0) & (other.cumsum(axis=1) <= self.k)
     return csr_matrix((cosine[keep], (rows[keep], near[keep])), shape=(n, n), dtype=np.float32)
 
-# %% ../nbs/31_content.ipynb #9f826e89
+# %% ../nbs/31_content.ipynb #e95a6b52
 @patch
 def match(self: Content, vectors: np.ndarray) -> np.ndarray:
     "Scores (n, n_items) for any texts, given by their vectors (n, d): a new user's comment, a search."
@@ -95,15 +95,5 @@ def fold_in(self: Content, rows: csr_matrix) -> np.ndarray:
 @patch
 def scores(self: Content, users: np.ndarray) -> np.ndarray:
     "Scores (len(users), n_items): cosine with the profile, plus the votes of the user's items that are near."
+    users = self.codes(users)
     return (self.profiles[users] @ self.items.T + (self.seen[users] @ self.near.T).toarray()).astype(np.float32)
-
-# %% ../nbs/31_content.ipynb #4139b577
-@patch
-def _state(self: Content) -> tuple[dict, dict]:
-    arrays = {'mean': self.mean, 'items': self.items, 'profiles': self.profiles, 'near': self.near}
-    return arrays, {'k': self.k, 'center': self.center}
-
-@patch
-def _restore(self: Content, arrays: dict, meta: dict) -> None:
-    self.mean, self.items, self.profiles, self.near = (arrays[name] for name in ('mean', 'items', 'profiles', 'near'))
-    self.users, self.k, self.center = None, meta['k'], meta['center']

@@ -1,0 +1,213 @@
+"""MovieLens 1M: collaborative filtering, LightFM on ids, and LightFM on ids and interest layers.
+
+Ratings of 4 and 5 are positives; a random 80/10/10 split of pairs of user and item; every setting is chosen on the
+validation part; models are fitted on the train part, the pairs of train and validation are left out of the lists, and
+NDCG@10 is the mean over users with test items. Results, settings and all trials go to a JSON file after each step.
+
+    python benchmarks/ml1m.py                 # all of it: about an hour on one core
+    python benchmarks/ml1m.py --only EASE     # one model; the others stay as they are in the file
+"""
+import argparse
+import json
+import os
+import platform
+import subprocess
+from dataclasses import replace
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from itertools import product
+from pathlib import Path
+from time import perf_counter
+
+for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'): os.environ.setdefault(name, '1')
+
+import numpy as np
+from scipy.sparse import csr_matrix, hstack
+
+from recbook.baselines import Popular, Recommender
+from recbook.cf import EASE, ItemKNN, UserKNN
+from recbook.content import Content
+from recbook.core import cache_dir, write_aside
+from recbook.data import random_split
+from recbook.encode import Encoder
+from recbook.hybrid import LightFMModel
+from recbook.layers import Interests
+from recbook.metrics import measure
+from recbook.sources import load
+from recbook.text import item_texts
+
+HERE = Path(__file__).parent
+MODELS = ('Popular', 'ItemKNN', 'UserKNN', 'EASE', 'iALS', 'Content', 'LightFM ids', 'hybrid', 'hybrid + genres')
+ALPHAS = [3e-5, 1e-4, 3e-4]
+IDS = {'lr': [.03, .04], 'item_alpha': ALPHAS}                  # as many trials for ids as for each hybrid;
+SIZES = (12, 60, 300)                                           # nodes of the broad, middle and fine layer
+HYBRID = {'feature_weight': [.1, .3], 'item_alpha': ALPHAS}     # hybrids take the learning rate that is best for ids
+
+
+class IALS(Recommender):
+    "Implicit matrix factorisation by alternating least squares (Hu, Koren and Volinsky 2008), from the package implicit."
+    def __init__(self, dim: int = 64, reg: float = 5., alpha: float = 5., epochs: int = 15, seed: int = 0):
+        self.dim, self.reg, self.alpha, self.epochs, self.seed = dim, reg, alpha, epochs, seed
+
+    def _fit(self, train):
+        from implicit.als import AlternatingLeastSquares
+        net = AlternatingLeastSquares(factors=self.dim, regularization=self.reg, alpha=self.alpha, iterations=self.epochs,
+                                      random_state=self.seed, num_threads=1)
+        net.fit(train.matrix(), show_progress=False)
+        self.users, self.items = net.user_factors, net.item_factors
+
+    def scores(self, users):
+        return self.users[users] @ self.items.T
+
+
+def grid(**values) -> list[dict]:
+    return [dict(zip(values, row)) for row in product(*values.values())]
+
+
+def per_user(model: Recommender, part, exclude: csr_matrix | None = None) -> np.ndarray:
+    "NDCG@10 for each user; NaN for users without items in `part`."
+    items, _ = model.recommend(np.arange(part.n_users), k=10, exclude=exclude)
+    return measure(items, part.matrix(), ('ndcg@10',))['ndcg@10'].to_numpy()
+
+
+def paired(a: np.ndarray, b: np.ndarray, seed: int, n: int = 10_000) -> dict:
+    "The mean difference b - a over users, with its 95% bootstrap interval."
+    d = (b - a)[~np.isnan(a)]
+    rng = np.random.default_rng(seed)
+    means = np.concatenate([rng.choice(d, (100, len(d))).mean(axis=1) for _ in range(n // 100)])
+    low, high = np.quantile(means, [.025, .975])
+    return {'difference': float(d.mean()), 'interval': [float(low), float(high)], 'level': .95, 'samples': n, 'users': len(d)}
+
+
+def machine() -> dict:
+    "Processor, cores, system; no names of hosts or people."
+    cpu = platform.processor()
+    if Path('/proc/cpuinfo').exists():
+        names = [line.split(':')[1].strip() for line in Path('/proc/cpuinfo').read_text().splitlines() if line.startswith('model name')]
+        cpu = names[0] if names else cpu
+    return {'cpu': cpu, 'cores': os.cpu_count(), 'system': platform.system(), 'threads_used': 1}
+
+
+def versions() -> dict:
+    found = {'python': platform.python_version()}
+    for name in ('numpy', 'scipy', 'pandas', 'scikit-learn', 'torch', 'transformers', 'rectools-lightfm', 'implicit', 'recbook'):
+        try: found[name] = version(name)
+        except PackageNotFoundError: continue
+    return found
+
+
+def commit() -> str | None:
+    "The commit of the working tree, if there is one."
+    run = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=HERE, capture_output=True, text=True)
+    return run.stdout.strip() if run.returncode == 0 else None
+
+
+class Bench:
+    "Keeps the split, the results so far, and the file they go to."
+    def __init__(self, out: Path, seed: int):
+        self.out, self.seed = out, seed
+        data = load('ml-1m')
+        self.split = random_split(data.where(data.events['value'].to_numpy() >= 4), (.8, .1, .1), seed)
+        self.valid = self.split.valid.matrix()
+        self.results = json.loads(out.read_text(encoding='utf-8')) if out.exists() else {'models': {}}
+        self.results |= {'data': repr(self.split.train), 'protocol': f'ratings >= 4 are positives; {self.split.spec}; NDCG@10, mean over '
+                         'users with test items; fitted on train; train and validation masked', 'seed': seed, 'date': str(date.today()),
+                         'machine': machine(), 'versions': versions(), 'commit': commit()}
+
+    def write(self) -> None:
+        with write_aside(self.out) as aside: aside.write_text(json.dumps(self.results, indent=1) + '\n', encoding='utf-8')
+
+    def run(self, name: str, make, trials: list[dict]) -> None:
+        "Fit each trial, choose by validation, judge the chosen one on test, and write it all down."
+        rows, best = [], None
+        for settings in trials:
+            start = perf_counter()
+            model = make(**settings).fit(self.split.train)
+            seconds = perf_counter() - start
+            value = float(np.nanmean(per_user(model, self.split.valid)))
+            rows.append(settings | {'valid': round(value, 5), 'fit_seconds': round(seconds, 2)})
+            if getattr(model, 'trail', None): rows[-1]['trail'] = [(e, round(v, 5)) for e, v in model.trail]
+            print(name, {k: v for k, v in rows[-1].items() if k != 'trail'}, *rows[-1].get('trail', [])[-1:], flush=True)
+            if best is None or value > best[0]: best = value, settings, model, seconds
+        value, settings, model, seconds = best
+        test = per_user(model, self.split.test, self.valid)
+        self.results['models'][name] = {'ndcg@10': float(np.nanmean(test)), 'valid': value, 'settings': settings,
+                                        'fit_seconds': round(seconds, 2), 'trials': rows}
+        np.save(cache_dir('bench') / f'ml1m-{name}-{self.seed}.npy', test)     # kept out of the JSON, which stays small
+        print(f'{name}: test NDCG@10 {np.nanmean(test):.4f}', flush=True)
+        self.write()
+
+    def test(self, name: str) -> np.ndarray:
+        "NDCG@10 for each user, as `run` has kept it."
+        return np.load(cache_dir('bench') / f'ml1m-{name}-{self.seed}.npy')
+
+
+def features(data) -> dict:
+    "What is known of the items: dense vectors of plots and titles, their interest layers, genres."
+    texts = item_texts(replace(data, items=data.items.assign(tags='')))       # genres stay out of the texts
+    vectors = Encoder('minilm').encode(texts)
+    interests = Interests(sizes=SIZES, top=1, seed=0).fit(vectors, texts)
+    genres = data.items['tags'].str.get_dummies('|').to_numpy(np.float32)
+    genres = genres / np.maximum(genres.sum(axis=1, keepdims=True), 1)
+    return {'vectors': vectors, 'layers': csr_matrix(interests.features(interests.items)), 'genres': csr_matrix(genres)}
+
+
+def lightfm(bench: Bench, item_features: csr_matrix | None = None, **fixed):
+    "A maker of LightFM models whose number of epochs is chosen on validation."
+    return lambda **s: LightFMModel(dim=64, epochs=60, valid=bench.split.valid, every=10, patience=1, seed=bench.seed,
+                                    user_alpha=1e-6, item_features=item_features, **(fixed | s))
+
+
+def tune(bench: Bench, wanted: set, has: dict) -> None:
+    "Choose, fit and judge every wanted model."
+    simple = {'Popular': (Popular, [{}]), 'ItemKNN': (ItemKNN, grid(k=[20, 50, 100, 200], shrink=[0., 10., 100.])),
+              'UserKNN': (UserKNN, grid(k=[50, 100, 200], shrink=[0., 10.])),
+              'EASE': (EASE, grid(reg=[100., 200., 350., 500., 750., 1000.])),
+              'iALS': (IALS, grid(dim=[32, 64], reg=[1., 5., 20.], alpha=[1., 5., 20.])),
+              'Content': (lambda **s: Content(has['vectors'], **s), grid(k=[0, 5, 10, 20]))}
+    for name, (make, trials) in simple.items():
+        if name in wanted: bench.run(name, make, trials)
+    if 'LightFM ids' in wanted: bench.run('LightFM ids', lightfm(bench), grid(**IDS))
+    lr = bench.results['models']['LightFM ids']['settings']['lr']
+    sets = {'hybrid': has['layers'], 'hybrid + genres': hstack([has['layers'], has['genres']], format='csr')}
+    for name, item_features in sets.items():
+        if name in wanted: bench.run(name, lightfm(bench, item_features, lr=lr), grid(**HYBRID))
+
+
+def cost(bench: Bench, has: dict, rounds: int) -> None:
+    "Median seconds of an epoch, models taking turns; the dense table takes part once."
+    sets = {'LightFM ids': None, 'hybrid': has['layers'], 'dense 384': csr_matrix(has['vectors'])}
+    seconds = {name: [] for name in sets}
+    for turn in range(rounds):
+        for name, item_features in sets.items():
+            if turn and name == 'dense 384': continue
+            model = LightFMModel(dim=64, epochs=1, item_features=item_features, feature_weight=.1).fit(bench.split.train)
+            seconds[name] += model.epoch_seconds
+            print(f'{name}: {model.epoch_seconds[0]:.2f} s an epoch', flush=True)
+    median = {name: float(np.median(s)) for name, s in seconds.items()}
+    bench.results['epoch_seconds'] = {name: {'median': round(m, 3), 'to_ids': round(m / median['LightFM ids'], 2), 'runs': len(seconds[name]),
+                                             'features_an_item': 0 if sets[name] is None else round(sets[name].nnz / sets[name].shape[0], 1)}
+                                      for name, m in median.items()}
+    bench.write()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--out', type=Path, default=HERE / 'results' / 'ml1m.json', help='where the results go')
+    parser.add_argument('--only', nargs='*', default=[*MODELS, 'cost'], metavar='NAME', help=f'some of: {", ".join(MODELS)}, cost')
+    parser.add_argument('--seed', type=int, default=0, help='of the split and the models')
+    parser.add_argument('--rounds', type=int, default=5, help='turns when epochs are timed')
+    args = parser.parse_args()
+    unknown = set(args.only) - {*MODELS, 'cost'}
+    if unknown: parser.error(f'--only: unknown {", ".join(sorted(unknown))}')
+    bench = Bench(args.out, args.seed)
+    has = features(bench.split.train)
+    tune(bench, set(args.only), has)
+    if 'cost' in args.only: cost(bench, has, args.rounds)
+    for name in ('hybrid', 'hybrid + genres', 'EASE', 'iALS'):
+        if name in bench.results['models'] and 'LightFM ids' in bench.results['models']:
+            bench.results.setdefault('against LightFM ids', {})[name] = paired(bench.test('LightFM ids'), bench.test(name), args.seed)
+    bench.write()
+
+
+if __name__ == '__main__': main()

@@ -1,0 +1,104 @@
+"""The house rules that a chapter cannot check by itself."""
+import ast
+import json
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import CHAPTERS, ROOT, cells
+
+MODULE = {}
+for _path in CHAPTERS:
+    _code = '\n'.join(''.join(c['source']) for c in cells(_path) if c['cell_type'] == 'code')
+    if _found := re.search(r'^#\|\s*default_exp\s+(\w+)', _code, re.M): MODULE[_found[1]] = _path.stem
+
+
+def own_imports(source: str, inside: bool) -> list[tuple[str, bool]]:
+    "(module of this book, by star?) for each import; `inside` the package, imports are relative."
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            name = (node.module or '') if inside and node.level else (node.module or '').removeprefix('recbook.')
+            if name.split('.')[0] in MODULE: found.append((name.split('.')[0], any(a.name == '*' for a in node.names)))
+    return found
+
+
+def test_every_module_has_its_chapter():
+    modules = {p.stem for p in (ROOT/'recbook').glob('*.py') if not p.stem.startswith('_')}
+    assert modules == set(MODULE)
+    assert all(stem.split('_', 1)[1] == module for module, stem in MODULE.items())
+
+
+@pytest.mark.parametrize('module', MODULE)
+def test_a_module_imports_from_earlier_chapters_by_name(module):
+    for other, star in own_imports((ROOT/'recbook'/f'{module}.py').read_text(encoding='utf-8'), inside=True):
+        assert MODULE[other] < MODULE[module], f'{module} imports the later chapter {other}'
+        assert not star
+
+
+@pytest.mark.parametrize('path', CHAPTERS, ids=lambda p: p.stem)
+def test_a_chapter_imports_from_earlier_chapters_by_name(path):
+    for cell in cells(path):
+        source = re.sub(r'^[%!].*$', '', ''.join(cell['source']), flags=re.M)
+        if cell['cell_type'] != 'code': continue
+        for other, star in own_imports(source, inside=False):
+            assert MODULE[other] <= path.stem, f'{path.stem} imports the later chapter {other}'
+            assert not star
+
+
+BAD_OUTPUT = {'a warning': r'Warning\b', 'an absolute path': r'(?<![\w.:/<&])/(?:[\w.-]+/){2,}[\w.-]+',
+              'progress litter': r'\d+%\||it/s\]', 'a home folder': r'/root|/home/|/Users/|C:\\\\'}
+
+
+@pytest.mark.parametrize('path', CHAPTERS, ids=lambda p: p.stem)
+def test_outputs_are_fresh_and_clean(path):
+    code = [c for c in cells(path) if c['cell_type'] == 'code' and ''.join(c['source']).strip()]
+    for cell in code:
+        for output in cell['outputs']:
+            assert output['output_type'] != 'error', ''.join(cell['source'])
+            assert output.get('name') != 'stderr', ''.join(cell['source'])
+            text = json.dumps({k: v for k, v in output.get('data', output).items() if not k.startswith('image/')})
+            for what, pattern in BAD_OUTPUT.items():
+                assert not re.search(pattern, text), f'{what} in the output of: {"".join(cell["source"])[:200]}'
+    shown = [c for c in code if not c['outputs'] and re.search(r'^(print\(|display\()', ''.join(c['source']), re.M)
+             and not re.search(r'^#\|\s*(slow|cuda|hide)', ''.join(c['source']), re.M)]
+    assert not shown, f'not executed: {"".join(shown[0]["source"])[:200]}'
+
+
+def fastest(code: list[str], runs: int = 5) -> float:
+    "Seconds of the quickest of some runs: what the program needs when the machine is left alone."
+    def once() -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *code], check=True, capture_output=True, cwd=ROOT)
+        return time.perf_counter() - start
+    return min(once() for _ in range(runs))
+
+
+def test_import_and_help_are_light():
+    heavy = "import sys, {}; assert not {{'torch', 'transformers', 'pandas', 'sklearn', 'matplotlib'}} & set(sys.modules)"
+    subprocess.run([sys.executable, '-c', heavy.format('recbook, recbook.cli')], check=True, cwd=ROOT)
+    bare = fastest(['-c', 'pass'])
+    assert fastest(['-c', 'import recbook']) - bare < .5
+    assert fastest(['-m', 'recbook.cli', '--help']) - bare < .5
+
+
+def test_settings_and_setup_agree():
+    settings = (ROOT/'settings.ini').read_text(encoding='utf-8')
+    extras = set(re.findall(r'^(\w+)_requirements', settings, re.M))
+    from importlib.metadata import metadata
+    assert extras | {'all'} <= set(metadata('recbook').get_all('Provides-Extra'))
+
+
+def test_the_book_names_every_chapter():
+    sidebar = (ROOT/'nbs'/'sidebar.yml').read_text(encoding='utf-8')
+    assert {p.name for p in CHAPTERS} == set(re.findall(r'[\w]+\.ipynb', sidebar))
+    assert (ROOT/'nbs'/'_quarto.yml').is_symlink()
+
+
+def test_chapter_links_lead_somewhere():
+    names = {p.name for p in CHAPTERS}
+    for path in CHAPTERS:
+        for cell in cells(path):
+            for link in re.findall(r'\]\((\w+\.ipynb)', ''.join(cell['source'])): assert link in names, f'{path.stem}: {link}'
