@@ -17,7 +17,6 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
-from time import perf_counter
 
 for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'): os.environ.setdefault(name, '1')
 
@@ -38,10 +37,10 @@ from recbook.text import item_texts
 
 HERE = Path(__file__).parent
 MODELS = ('Popular', 'ItemKNN', 'UserKNN', 'EASE', 'iALS', 'Content', 'LightFM ids', 'hybrid', 'hybrid + genres')
-ALPHAS = [3e-5, 1e-4, 3e-4]
-IDS = {'lr': [.03, .04], 'item_alpha': ALPHAS}                  # as many trials for ids as for each hybrid;
-SIZES = (12, 60, 300)                                           # nodes of the broad, middle and fine layer
-HYBRID = {'feature_weight': [.1, .3], 'item_alpha': ALPHAS}     # hybrids take the learning rate that is best for ids
+SIZES = (12, 60, 300)                                    # nodes of the broad, middle and fine layer
+ALPHAS = [1e-4, 3e-5, 3e-4]                              # item_alpha, tuned on ids
+WEIGHTS = [.1, .2, .05]                                  # of the features, tuned on hybrids: as many trials
+LIGHTFM = {'dim': 64, 'lr': .03, 'user_alpha': 1e-6}     # .02 takes twice the epochs to the same height, .05 and more end lower
 
 
 class IALS(Recommender):
@@ -105,7 +104,7 @@ def commit() -> str | None:
 class Bench:
     "Keeps the split, the results so far, and the file they go to."
     def __init__(self, out: Path, seed: int):
-        self.out, self.seed = out, seed
+        self.out, self.seed, self.mine = out, seed, set()
         data = load('ml-1m')
         self.split = random_split(data.where(data.events['value'].to_numpy() >= 4), (.8, .1, .1), seed)
         self.valid = self.split.valid.matrix()
@@ -115,24 +114,39 @@ class Bench:
                          'machine': machine(), 'versions': versions(), 'commit': commit()}
 
     def write(self) -> None:
+        "Join what another run has written meanwhile, and write it all."
+        if self.out.exists():
+            other = json.loads(self.out.read_text(encoding='utf-8'))
+            mine = {name: self.results['models'][name] for name in self.mine}
+            self.results = other | self.results | {'models': other['models'] | mine}
         with write_aside(self.out) as aside: aside.write_text(json.dumps(self.results, indent=1) + '\n', encoding='utf-8')
 
     def run(self, name: str, make, trials: list[dict]) -> None:
-        "Fit each trial, choose by validation, judge the chosen one on test, and write it all down."
-        rows, best = [], None
+        "Fit each trial, choose by validation, judge the chosen one on test; trials that the file has are not repeated."
+        self.mine.add(name)
+        entry = self.results['models'].setdefault(name, {'trials': []})
+        done = [{k: row.get(k) for k in trials[0]} for row in entry['trials']]
+        best, kept = max([row['valid'] for row in entry['trials']], default=-1), cache_dir('bench') / f'ml1m-{name}-{self.seed}'
         for settings in trials:
-            start = perf_counter()
+            if settings in done: continue
             model = make(**settings).fit(self.split.train)
-            seconds = perf_counter() - start
             value = float(np.nanmean(per_user(model, self.split.valid)))
-            rows.append(settings | {'valid': round(value, 5), 'fit_seconds': round(seconds, 2)})
-            if getattr(model, 'trail', None): rows[-1]['trail'] = [(e, round(v, 5)) for e, v in model.trail]
-            print(name, {k: v for k, v in rows[-1].items() if k != 'trail'}, *rows[-1].get('trail', [])[-1:], flush=True)
-            if best is None or value > best[0]: best = value, settings, model, seconds
-        value, settings, model, seconds = best
-        test = per_user(model, self.split.test, self.valid)
-        self.results['models'][name] = {'ndcg@10': float(np.nanmean(test)), 'valid': value, 'settings': settings,
-                                        'fit_seconds': round(seconds, 2), 'trials': rows}
+            row = settings | {'valid': round(value, 5), 'fit_seconds': round(model.fit_seconds, 2)}
+            if getattr(model, 'trail', None): row['trail'] = [(e, round(v, 5)) for e, v in model.trail]
+            print(name, row, flush=True)
+            entry['trials'].append(row)
+            if row['valid'] > best:
+                best = row['valid']
+                model.save(kept)
+            self.write()
+        self.judge(name, type(make(**trials[0])).load(kept), trials[0])
+
+    def judge(self, name: str, model: Recommender, keys: dict) -> None:
+        "Test the model that validation chose."
+        test, entry = per_user(model, self.split.test, self.valid), self.results['models'][name]
+        chosen = max(entry['trials'], key=lambda row: row['valid'])
+        entry |= {'ndcg@10': float(np.nanmean(test)), 'valid': chosen['valid'], 'settings': {k: chosen[k] for k in keys},
+                  'fit_seconds': chosen['fit_seconds']}
         np.save(cache_dir('bench') / f'ml1m-{name}-{self.seed}.npy', test)     # kept out of the JSON, which stays small
         print(f'{name}: test NDCG@10 {np.nanmean(test):.4f}', flush=True)
         self.write()
@@ -152,26 +166,27 @@ def features(data) -> dict:
     return {'vectors': vectors, 'layers': csr_matrix(interests.features(interests.items)), 'genres': csr_matrix(genres)}
 
 
-def lightfm(bench: Bench, item_features: csr_matrix | None = None, **fixed):
+def lightfm(bench: Bench, item_features: csr_matrix | None = None):
     "A maker of LightFM models whose number of epochs is chosen on validation."
-    return lambda **s: LightFMModel(dim=64, epochs=60, valid=bench.split.valid, every=10, patience=1, seed=bench.seed,
-                                    user_alpha=1e-6, item_features=item_features, **(fixed | s))
+    return lambda **s: LightFMModel(epochs=60, valid=bench.split.valid, every=10, patience=1, seed=bench.seed,
+                                    item_features=item_features, **(LIGHTFM | s))
 
 
 def tune(bench: Bench, wanted: set, has: dict) -> None:
     "Choose, fit and judge every wanted model."
-    simple = {'Popular': (Popular, [{}]), 'ItemKNN': (ItemKNN, grid(k=[20, 50, 100, 200], shrink=[0., 10., 100.])),
+    simple = {'Popular': (Popular, [{}]), 'ItemKNN': (ItemKNN, grid(k=[50, 100, 200, 400], shrink=[0., 10.])),
               'UserKNN': (UserKNN, grid(k=[50, 100, 200], shrink=[0., 10.])),
               'EASE': (EASE, grid(reg=[100., 200., 350., 500., 750., 1000.])),
-              'iALS': (IALS, grid(dim=[32, 64], reg=[1., 5., 20.], alpha=[1., 5., 20.])),
+              'iALS': (IALS, grid(dim=[64], reg=[5., 20., 50., 100.], alpha=[1., 2., 5.])),
               'Content': (lambda **s: Content(has['vectors'], **s), grid(k=[0, 5, 10, 20]))}
     for name, (make, trials) in simple.items():
         if name in wanted: bench.run(name, make, trials)
-    if 'LightFM ids' in wanted: bench.run('LightFM ids', lightfm(bench), grid(**IDS))
-    lr = bench.results['models']['LightFM ids']['settings']['lr']
+    if 'LightFM ids' in wanted: bench.run('LightFM ids', lightfm(bench), grid(item_alpha=ALPHAS))
     sets = {'hybrid': has['layers'], 'hybrid + genres': hstack([has['layers'], has['genres']], format='csr')}
-    for name, item_features in sets.items():
-        if name in wanted: bench.run(name, lightfm(bench, item_features, lr=lr), grid(**HYBRID))
+    for name in set(sets) & wanted:
+        best = bench.results['models']['LightFM ids']['trials']
+        alpha = max(best, key=lambda row: row['valid'])['item_alpha']      # hybrids take what is best for ids
+        bench.run(name, lightfm(bench, sets[name]), grid(item_alpha=[alpha], feature_weight=WEIGHTS))
 
 
 def cost(bench: Bench, has: dict, rounds: int) -> None:
@@ -181,7 +196,7 @@ def cost(bench: Bench, has: dict, rounds: int) -> None:
     for turn in range(rounds):
         for name, item_features in sets.items():
             if turn and name == 'dense 384': continue
-            model = LightFMModel(dim=64, epochs=1, item_features=item_features, feature_weight=.1).fit(bench.split.train)
+            model = LightFMModel(epochs=1, item_features=item_features, feature_weight=WEIGHTS[0], **LIGHTFM).fit(bench.split.train)
             seconds[name] += model.epoch_seconds
             print(f'{name}: {model.epoch_seconds[0]:.2f} s an epoch', flush=True)
     median = {name: float(np.median(s)) for name, s in seconds.items()}
@@ -205,7 +220,7 @@ def main() -> None:
     tune(bench, set(args.only), has)
     if 'cost' in args.only: cost(bench, has, args.rounds)
     for name in ('hybrid', 'hybrid + genres', 'EASE', 'iALS'):
-        if name in bench.results['models'] and 'LightFM ids' in bench.results['models']:
+        if all('ndcg@10' in bench.results['models'].get(n, {}) for n in (name, 'LightFM ids')):
             bench.results.setdefault('against LightFM ids', {})[name] = paired(bench.test('LightFM ids'), bench.test(name), args.seed)
     bench.write()
 

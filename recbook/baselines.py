@@ -20,7 +20,7 @@ from .core import RecbookError, as_rng, check, load_arrays, progress, save_array
 from .data import Dataset
 from .metrics import top_k
 
-# %% ../nbs/04_baselines.ipynb #36c2e7f2
+# %% ../nbs/04_baselines.ipynb #990e8166
 class NotFitted(RecbookError, AttributeError):
     "A model was asked before it had learned anything."
 
@@ -34,13 +34,17 @@ class Recommender:
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith('_') and not self.fitted:
-            raise NotFitted(f'{type(self).__name__} has not been fitted, so it has no {name!r} yet; call fit(train) first')
+            raise NotFitted(f'{type(self).__name__} has not been fitted and has no {name!r} yet; call fit(train) first')
         raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}')
 
     @property
-    def fitted(self) -> bool: return 'seen' in self.__dict__
+    def fitted(self) -> bool:
+        "Whether `fit` or `load` has come to its end."
+        return 'seen' in self.__dict__
     def _fit(self, train: Dataset) -> None: raise NotImplementedError(f'{type(self).__name__} must define _fit')
-    def scores(self, users: np.ndarray) -> np.ndarray: raise NotImplementedError(f'{type(self).__name__} must define scores')
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        "Scores (len(users), n_items) float32, the higher the better; `codes` checks the users."
+        raise NotImplementedError(f'{type(self).__name__} must define scores')
 
 # %% ../nbs/04_baselines.ipynb #8c0bce02
 @patch
@@ -67,7 +71,7 @@ class Popular(Recommender):
         "Scores (len(users), n_items), the same for each user."
         return np.tile(self.item_scores, (len(self.codes(users)), 1))
 
-# %% ../nbs/04_baselines.ipynb #4f698a00
+# %% ../nbs/04_baselines.ipynb #8a064a5d
 @patch
 def codes(self: Recommender,
           users: Any,          # int array, or one int
@@ -75,10 +79,12 @@ def codes(self: Recommender,
     "User codes as an array; anything else, and codes of unknown users, raise `RecbookError`."
     users, n_users = np.atleast_1d(np.asarray(users)), self.seen.shape[0]
     if not users.size: return np.empty(0, np.int64)
-    check(users.ndim == 1 and users.dtype.kind in 'iu', f'users must be a list of whole user codes, and is {users.dtype} of the shape '
-                                                         f"{users.shape}; dataset.code('user', id) turns an id into a code")
+    check(users.ndim == 1 and users.dtype.kind in 'iu',
+          f'users must be a list of whole user codes, and is {users.dtype} of the shape {users.shape}; '
+          "dataset.code('user', id) turns an id into a code")
     bad = users[(users < 0) | (users >= n_users)]
-    check(not len(bad), f'there is no user with the code {bad[0] if len(bad) else 0}; the model knows {n_users:,} users, from 0')
+    check(not len(bad), f'there is no user with the code {bad[0] if len(bad) else 0}; '
+                        f'the model knows {n_users:,} users, from 0')
     return users.astype(np.int64)
 
 # %% ../nbs/04_baselines.ipynb #9afdf754

@@ -99,15 +99,14 @@ def demo(data: DataName = 'world', encoder: EncoderName = 'auto',
     write_json(json, result.summary())
     say(f'report: {path}')
 
-# %% ../nbs/60_cli.ipynb #8fe46a26
+# %% ../nbs/60_cli.ipynb #57fcd44a
 def show_board(result: 'Run') -> None:
     "Print the leader board of a run, each mean with its 95% interval."
-    board = result.report.board()
-    metrics = [c for c in board.columns if f'{c}_ci' in board.columns]
-    table = board[[]].copy()
-    table.insert(0, 'model', board.index)
-    for m in metrics: table[m] = [f'{v:.4f} [{low:.4f}, {high:.4f}]' for v, (low, high) in zip(board[m], board[f'{m}_ci'])]
-    for c in ('fit_seconds', 'score_seconds'): table[c.replace('_', ' ')] = board[c].map('{:.2f}'.format)
+    means = result.report.summary().sort_values(result.report.metrics[0], ascending=False, kind='stable')
+    table = means[[]].assign(model=means.index)
+    for m in result.report.metrics:
+        table[m] = [f'{v:.4f} [{low:.4f}, {high:.4f}]' for v, low, high in means[[m, f'{m} low', f'{m} high']].to_numpy()]
+    for c in ('fit_seconds', 'score_seconds'): table[c.replace('_', ' ')] = means[c].map('{:.2f}'.format)
     show(f'{result.data}; {result.parts.spec}, full ranking, 95% intervals', table)
 
 def show_user(result: 'Run', user: int, k: int) -> None:
@@ -132,7 +131,7 @@ def evaluate(data: DataName = 'world', encoder: EncoderName = 'auto',
     show_board(result)
     write_json(json, result.summary())
 
-# %% ../nbs/60_cli.ipynb #333cc298
+# %% ../nbs/60_cli.ipynb #30cceb1e
 @app.command()
 def recommend(user: Annotated[str, typer.Option('--user', help='id of the user, as in the log')],
               data: DataName = 'world', encoder: EncoderName = 'auto',
@@ -143,9 +142,10 @@ def recommend(user: Annotated[str, typer.Option('--user', help='id of the user, 
     "One user's list, learned from the whole log."
     k, = parse_ks(k)[:1]
     from recbook.pipeline import learn, liked, open_data, whole
+    say = speaker()
     log = liked(open_data(data, seed, parse_columns(columns))[0], min_value)
     code = log.code('user', user)
-    result = learn(log, whole(log), (model,), encoder, seed, explain, speaker())
+    result = learn(log, whole(log), (model,), encoder, seed, explain, say)
     items = result.list_for(code, k).drop(columns='chosen')
     interests = result.interests_of(code) if explain else None
     if explain: show(f'User {user}: interests', interests)
@@ -153,7 +153,7 @@ def recommend(user: Annotated[str, typer.Option('--user', help='id of the user, 
     write_json(json, {'user': user, 'model': model, 'items': items.to_dict('records'),
                       'interests': interests.to_dict('records') if explain else []})
 
-# %% ../nbs/60_cli.ipynb #8de60f5e
+# %% ../nbs/60_cli.ipynb #a310e2a4
 data_app = typer.Typer(no_args_is_help=True, help='Data sets: which are known, where they lie, what they hold.')
 app.add_typer(data_app, name='data')
 
@@ -162,8 +162,11 @@ def data_list(json: Json = None) -> None:
     "The names that --data knows."
     from recbook.sources import known
     table = known()
-    show('Known data sets; world and world-zh are made on the spot', table)
-    write_json(json, {'data': table.to_dict('records')})
+    write_json(json, {'data': table.reset_index().to_dict('records')})
+    amazon = table.index.str.extract(r'^(amazon\d+-)', expand=False)
+    few = table[amazon.isna()].rename_axis('name').reset_index()[['name', 'holds', 'here']]
+    for prefix, rows in table.groupby(amazon): few.loc[len(few)] = [f'{prefix}...', f'{rows["holds"].iloc[0]}: {len(rows)} categories', rows['here'].any()]
+    show('Known data sets (world and world-zh are made on the spot; --json PATH for all names and addresses)', few)
 
 @data_app.command('get')
 def data_get(name: Annotated[str, typer.Argument(help='a known name, see: recbook data list')]) -> None:

@@ -16,11 +16,11 @@ from scipy.sparse import csr_matrix, issparse
 
 from .core import RecbookError, check, suggest, unit_rows
 
-# %% ../nbs/03_metrics.ipynb #9588e25d
+# %% ../nbs/03_metrics.ipynb #9ce75a85
 def _best(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     "Codes and scores (n, k) of the best k of each row; k is at most the number of columns."
     top = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k:]
-    check(not np.isnan(top).any(), 'the scores hold NaN; a model must give every item a number (-inf leaves an item out)')
+    check(not np.isnan(top).any(), 'the scores hold NaN; give every item a number (-inf leaves an item out)')
     limit = top[:, :1]                                       # (n, 1) the k-th largest score
     keep = scores >= limit
     crowded = np.flatnonzero(keep.sum(axis=1) > k)           # rows with more ties at the limit than places
@@ -33,7 +33,7 @@ def _best(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     order = np.argsort(-values, axis=1, kind='stable')
     return np.take_along_axis(items, order, axis=1), np.take_along_axis(values, order, axis=1)
 
-# %% ../nbs/03_metrics.ipynb #0a943d7a
+# %% ../nbs/03_metrics.ipynb #71433041
 def _without(scores: np.ndarray, exclude: csr_matrix | None) -> np.ndarray:
     "A copy of `scores` with -inf where `exclude` has an entry; the same table if there is none."
     if exclude is None: return scores
@@ -48,13 +48,14 @@ def _tables(scores: Any, exclude: csr_matrix | None) -> tuple[np.ndarray, csr_ma
     if scores.dtype not in (np.float32, np.float64): scores = scores.astype(np.float64)
     if exclude is None: return scores, None
     check(issparse(exclude) and exclude.shape == scores.shape,
-          f'exclude must be a sparse matrix of the shape {scores.shape}, and is {getattr(exclude, "shape", type(exclude).__name__)}; '
-          'take the rows of these users')
+          f'exclude must be a sparse matrix of the shape {scores.shape}, and is '
+          f'{getattr(exclude, "shape", type(exclude).__name__)}; take the rows of these users')
     return scores, csr_matrix(exclude != 0)
 
 def _whole(k: Any) -> int:
     "`k` as an int, or a sentence."
-    check(isinstance(k, (int, np.integer)) and not isinstance(k, bool) and k >= 1, f'k must be a whole number from 1, and is {k!r}')
+    whole = isinstance(k, (int, np.integer)) and not isinstance(k, bool)
+    check(whole and k >= 1, f'k must be a whole number from 1, and is {k!r}')
     return int(k)
 
 # %% ../nbs/03_metrics.ipynb #11746ba7
@@ -76,26 +77,30 @@ def top_k(scores: np.ndarray,                # (n, n_items) float; -inf: no cand
         best[rows, :width] = value
     return items, best
 
-# %% ../nbs/03_metrics.ipynb #f33931d6
+# %% ../nbs/03_metrics.ipynb #263ca9cf
 def _lists(items: Any, n_items: int) -> np.ndarray:
     "Lists as a table of codes (n, k) without doubles, or a sentence on what is wrong."
     items = np.asarray(items)
-    check(items.ndim == 2 and items.dtype.kind in 'iu', f'lists must be a table of whole item codes (n, k), and are {items.dtype} of the shape {items.shape}')
+    check(items.ndim == 2 and items.dtype.kind in 'iu',
+          f'lists must be a table of whole item codes (n, k), and are {items.dtype} of the shape {items.shape}')
     items = items.astype(np.int64)
     low, high = items.min(initial=-1), items.max(initial=-1)
-    check(low >= -1 and high < n_items, f'lists hold the item code {low if low < -1 else high}; codes go from 0 to {n_items - 1}, and -1 is an empty place')
+    check(low >= -1 and high < n_items, f'lists hold the item code {low if low < -1 else high}; '
+                                        f'codes go from 0 to {n_items - 1}, and -1 is an empty place')
     ordered = np.sort(items, axis=1)
-    check(not ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(), 'a list holds the same item twice; drop the second one')
+    twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+    check(not twice.any(), 'a list holds the same item twice; drop the second one')
     return items
 
-# %% ../nbs/03_metrics.ipynb #b3e9a552
+# %% ../nbs/03_metrics.ipynb #affde9d8
 def hits(items: np.ndarray,          # (n, k) item codes, -1 for an empty place
          relevant: csr_matrix,       # (n, n_items), an entry for each relevant item
         ) -> tuple[np.ndarray, np.ndarray]:   # (n, k) bool; (n,) number of relevant items
     "Which places are hits, and how many relevant items each user has."
     check(issparse(relevant), f'relevant must be a sparse matrix of users and items, and is {type(relevant).__name__}')
     items = _lists(items, relevant.shape[1])
-    check(len(items) == relevant.shape[0], f'there are {len(items)} lists and {relevant.shape[0]} rows of relevant items; give one row for each list')
+    check(len(items) == relevant.shape[0], f'there are {len(items)} lists and {relevant.shape[0]} rows of relevant items; '
+                                           'give one row for each list')
     pairs = csr_matrix(relevant != 0)
     pairs.sort_indices()
     row, wide = np.arange(len(items)), np.int64(max(1, relevant.shape[1]))
@@ -146,9 +151,9 @@ def reciprocal_rank(items: np.ndarray, relevant: csr_matrix) -> np.ndarray:
     hit, n_relevant = hits(items, relevant)
     return _known((hit / np.arange(1, hit.shape[1] + 1)).max(axis=1, initial=0), n_relevant)
 
-# %% ../nbs/03_metrics.ipynb #9e19297f
+# %% ../nbs/03_metrics.ipynb #d41eb01c
 def ndcg(items: np.ndarray, relevant: csr_matrix) -> np.ndarray:
-    "The discounted worth of the hits over that of an ideal list (Järvelin and Kekäläinen 2002); NaN where nothing is relevant."
+    "The worth of the hits over that of an ideal list (Järvelin and Kekäläinen 2002); NaN where nothing is relevant."
     hit, n_relevant = hits(items, relevant)
     worth = 1 / np.log2(np.arange(2, hit.shape[1] + 2))                  # (k,)
     ideal = np.append(0, worth.cumsum())[np.minimum(n_relevant, hit.shape[1])]
@@ -165,7 +170,7 @@ def parse_metric(name: str) -> tuple[str, int]:   # 'ndcg@10' -> ('ndcg', 10)
     check(k.isdecimal() and int(k) > 0, f'the metric {name!r} needs the length of the list, such as {kind}@10')
     return kind, int(k)
 
-# %% ../nbs/03_metrics.ipynb #9a53a4c4
+# %% ../nbs/03_metrics.ipynb #17a46c44
 def measure(items: np.ndarray,                                          # (n, k), best first
             relevant: csr_matrix,                                       # (n, n_items)
             names: Sequence[str] = ('ndcg@10', 'recall@10', 'map@10'),  # each at most @k
@@ -174,7 +179,8 @@ def measure(items: np.ndarray,                                          # (n, k)
     items, parsed = np.asarray(items), [(name, *parse_metric(name)) for name in names]
     check(items.ndim == 2, f'lists must be a table of item codes (n, k), and have the shape {items.shape}')
     for name, _, k in parsed:
-        check(k <= items.shape[1], f'{name} needs lists of {k}, and these have {items.shape[1]} places; make longer lists')
+        check(k <= items.shape[1],
+              f'{name} needs lists of {k}, and these have {items.shape[1]} places; make longer lists')
     return pd.DataFrame({name: METRICS[kind](items[:, :k], relevant) for name, kind, k in parsed})
 
 # %% ../nbs/03_metrics.ipynb #ce8a5133
@@ -203,11 +209,12 @@ def auc(scores: np.ndarray,                # (n, n_items)
         values.append(_auc(block, wanted[part].toarray() != 0))
     return np.concatenate(values)
 
-# %% ../nbs/03_metrics.ipynb #a51162fb
+# %% ../nbs/03_metrics.ipynb #be358add
 def _errors(predicted: Any, true: Any) -> np.ndarray:
     "Predicted minus true, float64."
     predicted, true = np.asarray(predicted, dtype=float), np.asarray(true, dtype=float)
-    check(predicted.shape == true.shape, f'there are {predicted.size} predictions and {true.size} true values; give one for each')
+    check(predicted.shape == true.shape,
+          f'there are {predicted.size} predictions and {true.size} true values; give one for each')
     check(predicted.size > 0, 'there is nothing to compare: the list of predictions is empty')
     check(not np.isnan(predicted).any(), 'the predictions hold NaN; predict the mean where nothing is known')
     return predicted - true

@@ -62,7 +62,7 @@ class Features:
     interests: Interests              # the tree, and the items' layers in it
     user_layers: list[csr_matrix]     # for each layer (n_users, n_nodes)
 
-# %% ../nbs/44_pipeline.ipynb #68b2c86c
+# %% ../nbs/44_pipeline.ipynb #f690b758
 def quiet(message: str) -> None: "Say nothing."
 
 def make_features(train: Dataset,                           # the events that may be learned from
@@ -75,7 +75,7 @@ def make_features(train: Dataset,                           # the events that ma
     model = Encoder(encoder).fit(texts)
     say(f'encode {len(texts):,} item texts with {model.name}')
     item_vectors = model.encode(texts)
-    say(f'encode the texts of {sum(map(bool, wrote)):,} users')
+    if any(wrote): say(f'encode what {sum(map(bool, wrote)):,} users wrote')
     text_vectors = model.encode(wrote)
     say('grow the tree of interests')
     interests = Interests(seed=seed).fit(item_vectors, texts)
@@ -117,7 +117,7 @@ RECIPES = {
 }
 MODELS = ('popular', 'itemknn', 'ease', 'content', 'lightfm', 'hybrid')
 
-# %% ../nbs/44_pipeline.ipynb #32f8f5cf
+# %% ../nbs/44_pipeline.ipynb #79833373
 def check_models(names: tuple) -> None:
     "Raise `RecbookError` for a name without a recipe."
     check(names, 'name at least one model, such as ease')
@@ -134,7 +134,7 @@ def fit_model(name: str,                          # a name in RECIPES
     def make(**s): return recipe.build(parts, features, seed, **s)
     settings = recipe.grid[0]
     if len(parts.valid) and len(recipe.grid) > 1: settings, _ = tune(make, recipe.grid, parts)
-    return make(**settings), settings
+    return make(**settings).fit(parts.train), settings
 
 # %% ../nbs/44_pipeline.ipynb #d304815d
 @dataclass(frozen=True, repr=False)
@@ -265,18 +265,24 @@ def planted_ari(world: World, interests: Interests) -> list[float]:
     nearest = [int(np.argmin(np.abs(np.log(planted) - np.log(layer.shape[1])))) for layer in interests.items]
     return [float(adjusted_rand_score(world.item_topics[:, t], f)) for t, f in zip(nearest, found)]
 
-# %% ../nbs/44_pipeline.ipynb #270eabe4
+# %% ../nbs/44_pipeline.ipynb #1da916ae
+def _measured(report: Report) -> dict:
+    "For each model the means, their 95% intervals as [low, high], and seconds."
+    return {name: {m: row[m] for m in report.metrics} | {f'{m}_ci': [row[f'{m} low'], row[f'{m} high']] for m in report.metrics}
+            | {s: row[s] for s in ('fit_seconds', 'score_seconds')} for name, row in report.summary().iterrows()}
+
 @patch
 def summary(self: Run) -> dict:
     "Sizes, means with 95% intervals, seconds, the tree and versions, as plain data for JSON."
     from importlib.metadata import version
-    board, parts = self.report.board(), self.parts
-    models = {name: {**row.to_dict(), 'settings': self.settings[name]} for name, row in board.iterrows()}
+    import recbook
+    parts, packages = self.parts, ('numpy', 'scipy', 'scikit-learn', 'torch', 'transformers')
     interests = {}
     if self.features: interests['layers'] = [len(names) for names in self.features.interests.names]
     if self.features and self.world: interests['ari'] = planted_ari(self.world, self.features.interests)
     return {'data': {'name': self.data.name, 'users': self.data.n_users, 'items': self.data.n_items, 'events': len(self.data)},
             'split': {'spec': parts.spec, 'seed': parts.seed, 'train': len(parts.train), 'valid': len(parts.valid), 'test': len(parts.test)},
             'encoder': self.features.encoder if self.features else None,
-            'models': models, 'interests': interests,
-            'versions': {name: version(name) for name in ('recbook', 'numpy', 'scipy', 'scikit-learn', 'torch')}}
+            'models': {name: row | {'settings': self.settings[name]} for name, row in _measured(self.report).items()},
+            'interests': interests,
+            'versions': {'recbook': recbook.__version__} | {name: version(name) for name in packages}}

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STYLE', 'plane', 'interest_map', 'layer_tree', 'picture', 'table', 'card', 'page', 'typical_users', 'write_report']
 
-# %% ../nbs/45_report.ipynb #a4266337
+# %% ../nbs/45_report.ipynb #f8aa81a4
 import base64
 import io
 from html import escape
@@ -17,7 +17,7 @@ import pandas as pd
 
 from .core import write_aside
 from .layers import Interests
-from .pipeline import Run, judge, liked, open_data
+from .pipeline import Run
 
 # %% ../nbs/45_report.ipynb #a0d4ed86
 def plane(vectors: np.ndarray,     # (n, dim)
@@ -92,11 +92,11 @@ def layer_tree(interests: Interests) -> 'matplotlib.figure.Figure':
            yticks=[-l - .5 for l in range(boxes['layer'].max() + 1)], yticklabels=[f'layer {l}' for l in range(boxes['layer'].max() + 1)])
     return fig
 
-# %% ../nbs/45_report.ipynb #e13ed97c
+# %% ../nbs/45_report.ipynb #59a2586d
 def picture(fig: 'matplotlib.figure.Figure', what: str) -> str:   # what: said to people who cannot see it
     "A figure as an HTML image that carries its own bytes."
     buffer = io.BytesIO()
-    fig.savefig(buffer, format='png', dpi=130)
+    fig.savefig(buffer, format='png', dpi=130, bbox_inches='tight')
     return f'<img alt="{escape(what)}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
 
 # %% ../nbs/45_report.ipynb #83a32d30
@@ -146,16 +146,18 @@ def typical_users(result: Run, n: int = 3) -> list[int]:
     by_size = able[np.argsort(train[able], kind='stable')]
     return [int(by_size[int(q * (len(by_size) - 1))]) for q in np.linspace(.25, .9, min(n, len(by_size)))]
 
-# %% ../nbs/45_report.ipynb #a578fdc9
+# %% ../nbs/45_report.ipynb #d2434397
 def write_report(result: Run,
                  path: str | Path,          # of the HTML file, written aside and renamed
                  metric: str = 'ndcg@10',   # for the picture of the leader board
                  k: int = 10,               # length of the lists shown
                 ) -> Path:
     "One self-contained HTML page: sizes, leader board, map, tree, three users with reasons."
-    board = result.report.board()
+    import matplotlib.pyplot as plt
+    board = result.report.board(metric).rename_axis('model').reset_index()
+    chart = result.report.plot(metric).figure
     body = [f'<h1>recbook</h1><p>{escape(repr(result.data))}<br><small>{escape(repr(result.parts))}</small></p>',
-            f'<h2>Leader board</h2>{picture(result.report.plot(metric), "leader board with intervals")}', table(board.reset_index()),
+            f'<h2>Leader board</h2>{picture(chart, "leader board with intervals")}', table(board),
             '<p><small>Means over users who have held-out items; every item of the catalogue competes, items already seen are left out. '
             'Intervals are 95% bootstrap intervals over users. Settings were chosen on the validation part.</small></p>']
     if result.features:
@@ -164,5 +166,6 @@ def write_report(result: Run,
                  picture(layer_tree(f.interests), 'tree of interests'),
                  f'<h2>Three users</h2><p>Lists by <b>{escape(list(result.models)[-1])}</b>; &#10003; marks what the user did choose in the test part.</p>']
         body += [card(result, user, k) for user in typical_users(result)]
+    plt.close(chart)
     with write_aside(path) as aside: aside.write_text(page(f'recbook: {result.data.name}', ''.join(body)), encoding='utf-8')
     return Path(path)

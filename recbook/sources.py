@@ -69,7 +69,7 @@ def open_box(path: str | Path) -> Box:
             found = [path, *path.parent.glob(f'meta_{stem}.json*')]    # Amazon's items lie beside the reviews
     return Box(path, {Path(f).name.removesuffix('.gz'): f for f in reversed(found)})     # the outermost of two namesakes
 
-# %% ../nbs/01_sources.ipynb #e1211800
+# %% ../nbs/01_sources.ipynb #3d602c3c
 def read_json_lines(stream: BinaryIO,
                     what: str,                     # the file's name, for messages
                     fields: tuple | None = None,   # which to keep; all by default
@@ -79,7 +79,8 @@ def read_json_lines(stream: BinaryIO,
     frames, start = [], 1
     while lines := list(islice(stream, block)):
         try: rows = json.loads(b'[' + b','.join(filter(bytes.strip, lines)) + b']')
-        except ValueError: rows = [_json_line(line, f'{what}: line {i}') for i, line in enumerate(lines, start) if line.strip()]
+        except ValueError:
+            rows = [_json_line(line, f'{what}: line {i}') for i, line in enumerate(lines, start) if line.strip()]
         check(all(isinstance(row, dict) for row in rows), f'{what} must hold one JSON object a line, such as {{"user": 1}}')
         frames.append(pd.DataFrame([{f: row.get(f) for f in fields} for row in rows] if fields else rows))
         start += len(lines)
@@ -99,7 +100,7 @@ def read_sequences(raw: bytes) -> pd.DataFrame:   # raw: lines such as b'ann tea
     place = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
     return pd.DataFrame({'user': ids[0], 'item': ids[1], 'time': place, 'kind': 'click'})
 
-# %% ../nbs/01_sources.ipynb #88f29bce
+# %% ../nbs/01_sources.ipynb #237ee241
 TABLES = r'(?:csv|tsv|parquet|jsonl|ndjson|json|txt|dat|data|rating|inter)'
 
 def read_text(box: Box, name: str, sep: str, names: list | None = None) -> pd.DataFrame:
@@ -119,7 +120,8 @@ def read_table(box: Box, name: str, header: bool | None = None) -> pd.DataFrame:
         if name.endswith('.parquet'): return pd.read_parquet(BytesIO(stream.read()))
         if name.endswith(('.jsonl', '.ndjson', '.json')): return read_json_lines(stream, name)
         first = stream.readline().decode('utf-8-sig', errors='replace').strip()
-        check(not re.search(r'[\x00-\x08\x0e-\x1f]', first), f'{name} is no text; give a file such as .csv, .tsv, .jsonl or .parquet')
+        check(not re.search(r'[\x00-\x08\x0e-\x1f]', first),
+              f'{name} is no text; give a file such as .csv, .tsv, .jsonl or .parquet')
         sep = next((s for s in ('\t', '::', ';', ',') if s in first), ',' if name.endswith(('.csv', '.tsv')) else '')
         if not sep: return read_sequences(first.encode() + b'\n' + stream.read())
     cells = first.split(sep)
@@ -177,16 +179,16 @@ def _ml_csv(box: Box, tags: bool = False) -> dict:
     items = read_text(box, 'movies.csv', ',').set_axis(['id', 'title', 'tags'], axis=1)
     return {'events': events, 'items': items.replace({'tags': {'(no genres listed)': ''}})}
 
-# %% ../nbs/01_sources.ipynb #49314734
+# %% ../nbs/01_sources.ipynb #62e50616
 def _goodbooks(box: Box) -> dict:
     tables = {name: read_text(box, f'{name}.csv', ',') for name in ('ratings', 'books', 'book_tags', 'tags')}
-    events, books = tables['ratings'], tables['books']
+    events, books = tables['ratings'][['user_id', 'book_id', 'rating']], tables['books']
     shelves = tables['book_tags'].merge(tables['tags'], on='tag_id').sort_values('count', ascending=False, kind='stable')
     shelves = shelves[shelves.groupby('tag_id')['goodreads_book_id'].transform('nunique') <= len(books) / 2]
     top = shelves.groupby('goodreads_book_id').head(5).groupby('goodreads_book_id')['tag_name'].agg('|'.join)
-    return {'events': pd.DataFrame({'user': events['user_id'], 'item': events['book_id'], 'value': events['rating'], 'time': events.index}),
-            'items': pd.DataFrame({'id': books['book_id'], 'title': books['title'], 'text': 'by ' + books['authors'],
-                                   'tags': books['goodreads_book_id'].map(top)})}
+    books = books.assign(text='by ' + books['authors'], tags=books['goodreads_book_id'].map(top))
+    return {'events': events.set_axis(RATING[:3], axis=1).assign(time=events.index),
+            'items': books[['book_id', 'title', 'text', 'tags']].rename(columns={'book_id': 'id'})}
 
 # %% ../nbs/01_sources.ipynb #4ab01824
 def _mind(box: Box, shown: bool = False) -> dict:
@@ -210,20 +212,22 @@ def _plain(texts: pd.Series) -> pd.Series:
     texts = texts.str.replace(r'</?[a-zA-Z][^>]*(?:>|$)', ' ', regex=True).map(html.unescape)
     return texts.str.replace(r'\s+', ' ', regex=True).str.strip()
 
-# %% ../nbs/01_sources.ipynb #79d76a67
+# %% ../nbs/01_sources.ipynb #179d8033
 def _amazon_items(stream: BinaryIO, what: str) -> pd.DataFrame:
     "Items of a `meta_` file: id, title, text (description, then features) and tags (categories below the first)."
-    old, new = 'asin title description feature category brand'.split(), 'parent_asin title description features categories store'.split()
+    old = 'asin title description feature category brand'.split()
+    new = 'parent_asin title description features categories store'.split()
     raw = read_json_lines(stream, what, tuple({*old, *new}))
-    raw = raw[new if raw['parent_asin'].notna().any() else old].set_axis(['id', 'title', 'text', 'more', 'tags', 'brand'], axis=1)
-    raw = raw.drop_duplicates('id')
+    raw = raw[new if raw['parent_asin'].notna().any() else old]
+    raw = raw.set_axis(['id', 'title', 'text', 'more', 'tags', 'brand'], axis=1).drop_duplicates('id')
     text = (_plain(raw['text']) + ' ' + _plain(raw['more'])).str.strip()
     title = _plain(raw['title']).mask(lambda t: t.str.contains('getTime', regex=False), '')      # a scrap of a script
-    for other in (text.str.extract(r'^(.{1,60})(?:\s|$)')[0].fillna(''), _plain(raw['brand'])): title = title.mask(title == '', other)
+    start = text.str.extract(r'^(.{1,60})(?:\s|$)')[0].fillna('')
+    for other in (start, _plain(raw['brand'])): title = title.mask(title == '', other)
     tags = _plain(raw['tags'].map(lambda path: '|'.join(path[1:]) if isinstance(path, list) else ''))
     return pd.DataFrame({'id': raw['id'], 'title': title, 'text': text, 'tags': tags})
 
-# %% ../nbs/01_sources.ipynb #c35ce786
+# %% ../nbs/01_sources.ipynb #2b0e56b6
 def _amazon(box: Box) -> dict:
     meta = box.find(r'meta_.*\.jsonl?') or 'meta_.*'
     name = box.find(rf'(?!meta_){meta[5:].split(".json")[0]}(_5)?\.jsonl?')
@@ -231,7 +235,8 @@ def _amazon(box: Box) -> dict:
     with box.open(name) as stream: new = b'"parent_asin"' in stream.readline()
     fields = ('user_id parent_asin rating timestamp title text' if new else
               'reviewerID asin overall unixReviewTime summary reviewText')
-    with box.open(name) as stream: events = read_json_lines(stream, name, tuple(fields.split())).set_axis([*RATING, 'head', 'text'], axis=1)
+    with box.open(name) as stream: raw = read_json_lines(stream, name, tuple(fields.split()))
+    events = raw.set_axis([*RATING, 'head', 'text'], axis=1)
     text = (_plain(events.pop('head')) + '. ' + _plain(events['text'])).str.replace(r'^\. |\. $', '', regex=True)
     parts = {'events': events.assign(time=_in_seconds(events['time']), kind='review', text=text)}
     if meta not in box.files: return parts
@@ -298,14 +303,15 @@ def _amazon_source(year: str, category: str) -> Source:
     return Source(f'amazon{year}-{category.lower().replace("_", "-")}', f'reviews of products, {year}',
                   (f'{base}{reviews.format(category)}', f'{base}{items.format(category)}'))
 
-# %% ../nbs/01_sources.ipynb #15670a16
+# %% ../nbs/01_sources.ipynb #5458b4e3
 AMAZON = {'2018': ('v2/categoryFilesSmall/{}_5.json.gz', 'v2/metaFiles2/meta_{}.json.gz'),
           '2023': ('2023/raw/review_categories/{}.jsonl.gz', '2023/raw/meta_categories/meta_{}.jsonl.gz')}
 CATEGORIES = {   # in both years, then in one
     '2018 2023': 'All_Beauty Appliances Arts_Crafts_and_Sewing Automotive Books CDs_and_Vinyl Cell_Phones_and_Accessories '
                  'Clothing_Shoes_and_Jewelry Digital_Music Electronics Gift_Cards Grocery_and_Gourmet_Food Home_and_Kitchen '
                  'Industrial_and_Scientific Kindle_Store Magazine_Subscriptions Movies_and_TV Musical_Instruments Office_Products '
-                 'Patio_Lawn_and_Garden Pet_Supplies Software Sports_and_Outdoors Tools_and_Home_Improvement Toys_and_Games Video_Games',
+                 'Patio_Lawn_and_Garden Pet_Supplies Software Sports_and_Outdoors Tools_and_Home_Improvement Toys_and_Games '
+                 'Video_Games',
     '2018': 'AMAZON_FASHION Luxury_Beauty Prime_Pantry',
     '2023': 'Amazon_Fashion Baby_Products Beauty_and_Personal_Care Handmade_Products Health_and_Household '
             'Health_and_Personal_Care Subscription_Boxes Unknown'}
@@ -322,20 +328,21 @@ SOURCES = {source.name: source for source in [
     Source('ncf_ml-1m', 'MovieLens 1M, the last rating of each user as test'), Source('lastfm-colakg', '71,294 plays of artists'),
     *(_amazon_source(year, name) for years, names in CATEGORIES.items() for year in years.split() for name in names.split())]}
 
-# %% ../nbs/01_sources.ipynb #277e980b
+# %% ../nbs/01_sources.ipynb #17caaa6f
 def source_of(name: str) -> Source | None:
     "The Source of a known name; None if it is no known name, an error if it could be several."
     if name in SOURCES: return SOURCES[name]
     year, _, part = name.lower().partition('-')
-    near = [s for s in SOURCES if re.fullmatch(r'amazon20(18|23)', year) and s.startswith(year) and part and f'-{part}-' in f'{s}-']
+    near = [s for s in SOURCES if year in ('amazon2018', 'amazon2023') and s.startswith(year) and part and f'-{part}-' in f'{s}-']
     check(len(near) < 2, f'{name!r} may be {" or ".join(near)}; write one of these')
     return SOURCES[near[0]] if near else None
 
-# %% ../nbs/01_sources.ipynb #c0f69200
+# %% ../nbs/01_sources.ipynb #689057a7
 def _on_disk(source: Source) -> list[Path]:
     "Where a source's files lie on this machine; [] if they do not."
     own, cache = os.environ.get('RECBOOK_DATA'), cache_dir('data')
-    check(not own or Path(own).expanduser().is_dir(), f'RECBOOK_DATA is {own}, which is no folder; set it to the folder with your data')
+    check(not own or Path(own).expanduser().is_dir(),
+          f'RECBOOK_DATA is {own}, which is no folder; set it to the folder with your data')
     for root in ([Path(own).expanduser()] if own else []) + [cache]:
         near = sorted(p for p in root.iterdir() if p.is_dir() and (p.name.startswith(source.name) or source.name.startswith(p.name)))
         for folder in [*near, root]:
@@ -365,7 +372,7 @@ def _fetch(url: str, part: Path) -> None:
     size = part.stat().st_size
     if size < total: raise ConnectionError(f'the answer ended after {size:,} of {total:,} bytes')
 
-# %% ../nbs/01_sources.ipynb #b095de52
+# %% ../nbs/01_sources.ipynb #369a6e93
 def _digest(file: Path, kind: str) -> str:
     with open(file, 'rb') as stream: return hashlib.file_digest(stream, kind).hexdigest()
 
@@ -380,7 +387,8 @@ def _verify(file: Path, name: str, checksum: str) -> str:
     "How `file` was checked; damage raises `RecbookError`."
     kind, _, digest = checksum.partition(':')
     if checksum:
-        check(_digest(file, kind) == digest, f'{name} does not have the {kind} that its publisher states; try again, or get it by hand')
+        check(_digest(file, kind) == digest,
+              f'{name} does not have the {kind} that its publisher states; try again, or get it by hand')
         return f'{kind}, as the publisher states'
     with reading(name):
         if name.endswith('.zip'): check(not zipfile.ZipFile(file).testzip(), f'{name} is damaged; try again')
@@ -418,13 +426,14 @@ def download(url: str,
     os.replace(part, path)
     return path
 
-# %% ../nbs/01_sources.ipynb #5d91c0aa
+# %% ../nbs/01_sources.ipynb #6ae3c074
 def _files(source: Source) -> list[Path]:
     "The files of a source, downloaded if they are not on this machine."
     found = _on_disk(source)
     check(found or source.urls and '://' in source.urls[0],
-          f'{source.name} is not on this machine and cannot be downloaded; put {(source.files or ["its files"])[0]} into $RECBOOK_DATA/{source.name}')
-    states = lambda url: f'{url}.md5' if url.startswith(LENS) and 'latest' not in url else ''     # GroupLens, for what never changes
+          f'{source.name} is not on this machine and cannot be downloaded; '
+          f'put {(source.files or ["its files"])[0]} into $RECBOOK_DATA/{source.name}')
+    states = lambda url: f'{url}.md5' if url.startswith(LENS) and 'latest' not in url else ''
     paths = found or [cache_dir('data', source.name)/file for file in source.files]
     return [path if path.exists() else download(url, path, states(url)) for path, url in zip(paths, source.urls or [''])]
 
@@ -434,16 +443,18 @@ def locate(name: str) -> Path:   # a known name
     check(source, f'no data set is called {name!r}; {suggest(name, SOURCES)}')
     return _files(source)[0]
 
-# %% ../nbs/01_sources.ipynb #d7c7f794
+# %% ../nbs/01_sources.ipynb #6d070688
 TEXTS = ['text', 'overview', 'plot', 'description']
 
 def add_texts(items: pd.DataFrame,   # column id
               texts: pd.DataFrame,   # first column the id; then columns named in TEXTS, or else all, are joined by a blank
              ) -> pd.DataFrame:
-    "Items with `text` from a side table; ids agree if they are written alike."
+    "Items with `text` from a side table, where it has their id; ids agree if they are written alike."
     columns = [c for c in TEXTS if c in texts] or list(texts.columns[1:])
-    joined = texts[columns].fillna('').astype(str).agg(' '.join, axis=1).str.strip()
-    return items.assign(text=items['id'].astype(str).map(joined.groupby(texts.iloc[:, 0].astype(str)).first()).fillna(''))
+    joined = pd.Series('', index=texts.index)
+    for column in columns: joined = (joined + ' ' + texts[column].fillna('').astype(str)).str.strip()
+    by_id = joined.groupby(texts.iloc[:, 0].astype(str)).first()
+    return items.assign(text=items['id'].astype(str).map(by_id).fillna(items.get('text', '')))
 
 def _side_file(folder: Path, texts: Any) -> pd.DataFrame | None:
     "The table of texts: a frame, a path (also from the data's folder), or what lies there."
@@ -467,7 +478,7 @@ def _join(parts: list[dict]) -> dict:
     events, items = (pd.concat([part[what] for part in parts], ignore_index=True) for what in ('events', 'items'))
     return {'events': events.drop_duplicates(['user', 'item', 'kind']), 'items': items.drop_duplicates('id')}
 
-# %% ../nbs/01_sources.ipynb #3b96fab9
+# %% ../nbs/01_sources.ipynb #5b4f2fa1
 def load(name: str | Path,              # a known name, or a file or folder of your own
          columns: dict | None = None,   # our event column -> yours, for a table of your own
          texts: Any = None,             # items' texts: a path or a frame, first column the item's id
@@ -481,7 +492,8 @@ def load(name: str | Path,              # a known name, or a file or folder of y
     with reading(paths[0]):
         found = [layout_of(path) for path in paths]
         takes = list(signature(found[0][0]).parameters)[1:]
-        for o in options: check(o in takes, f'{name} has its own layout and takes no {o}=; it takes {", ".join(takes) or "no options"}')
+        for o in options:
+            check(o in takes, f'{name} has its own layout and takes no {o}=; it takes {", ".join(takes) or "no options"}')
         parts = _join([loader(box, **options) for loader, boxes in found for box in boxes])
         dataset = Dataset.from_frame(**parts, name=str(name) if source else paths[0].name.split('.')[0])
         side = _side_file(paths[0] if paths[0].is_dir() else paths[0].parent, texts)

@@ -132,7 +132,7 @@ Rock and pop / techno and house: club nights, Berghain, DJ decks, four-on-the-fl
   mixing, raves, Detroit pioneers, deep grooves, warehouse parties, dance floor, trance, Ibiza sunrise sets,
   crossfaders, drum machines'''
 
-# %% ../nbs/02_topics.ipynb #6ada8053
+# %% ../nbs/02_topics.ipynb #838787ca
 MUSIC += '''
 Roots / jazz: Miles Davis, bebop, saxophone solos, improvisation, John Coltrane, swing bands, Blue Note, double bass
   walking, scat, New Orleans, trumpet mutes, ii-V-I changes, Duke Ellington, Thelonious Monk, syncopation, Ella
@@ -147,8 +147,9 @@ Making music / electric guitar: Fender Stratocaster, humbucker pickups, fretboar
   blues solos, slide technique
 Making music / choir singing: altos, four-part harmony, hymns, warm-up vowels, chorus rehearsals, gospel, a cappella,
   Bach cantatas, choirmasters, bass voices, chapel, breath support, madrigals, descants, carols, Handel's Messiah
-Making music / violin and cello: Stradivarius, bow hold, vibrato, Yo-Yo Ma, pizzicato, rosin, string quartet, Paganini
-  caprices, Suzuki method, chin rest, viola, Bach suites, E string, Itzhak Perlman, fiddlers, luthier'''
+Making music / violin and cello: Stradivarius, Vivaldi concerto, vibrato, Yo-Yo Ma, pizzicato, solo cellist, string
+  quartet, Paganini caprices, Suzuki method, chamber duet, viola part, Bach suites, orchestral fiddlers, Itzhak
+  Perlman, bowing, luthier'''
 
 # %% ../nbs/02_topics.ipynb #10b2b38d
 COMPUTING = '''Computing
@@ -185,14 +186,14 @@ Intelligence / chatbots: ChatGPT, prompts, large language models, virtual assist
 Intelligence / video games: Nintendo, PlayStation, Mario, speedruns, esports, Minecraft, boss fights, role-playing
   quests, Zelda, Xbox, gamepad, first-person shooter, side scroller, Fortnite, loot boxes, level editors'''
 
-# %% ../nbs/02_topics.ipynb #d63fde68
+# %% ../nbs/02_topics.ipynb #326d65c5
 ANIMALS = '''Animals
 Pets / dogs: puppies, labradors, leash training, golden retrievers, barking, German shepherds, kennel, poodles, house
   training, terriers, wagging tail, walkies, fetch, collies, canine, chew toys
 Pets / cats: kittens, litter tray, purring, Siamese, whiskers, scratching post, tabby, feline, Maine coon, catnip,
   hairballs, Persian coat, meowing, tomcats, claws, cat flap
-Pets / aquariums: guppies, fish tank, neon tetras, goldfish, filter pump, betta, gravel, discus, water changes,
-  cichlids, freshwater plants, nitrate test, angelfish, live corals at home, glass cleaning, aquascape
+Pets / hamsters and rabbits: guinea pigs, hutch, bunnies, gerbil wheel, lop ears, hay feeding, rodent cage, chinchilla,
+  dwarf hamster, carrot treats, small furry pet, burrow, chewing cardboard, angora, pet mice, Easter bunny
 Birds / garden birds: robins, nest box, blue tits, seed feeders, songbirds, sparrows, finches, dawn chorus, blackbird,
   suet balls, wrens, fledglings, bird bath, goldfinch, starlings, warblers
 Birds / birds of prey: eagles, falconry, hawks, barn owl, talons, peregrine, kestrel, osprey, hunting at night,
@@ -249,12 +250,12 @@ Care / teeth: dentists, cavities, braces, toothbrush, root canal, flossing, gums
 Care / vaccines and infection: influenza, measles, immunisation, COVID-19, antibodies, virus, epidemic, malaria,
   booster dose, mRNA jab, tuberculosis, pathogen, Ebola outbreak, herd immunity, polio, quarantine'''
 
-# %% ../nbs/02_topics.ipynb #a9fb2944
+# %% ../nbs/02_topics.ipynb #8336c023
 MONEY = '''Money
 Markets / stocks and shares: Wall Street, dividends, S&P 500, index funds, Warren Buffett, brokers, bull market,
   price-earnings ratio, IPO, equity, portfolio, Nasdaq, day traders, short selling, Dow Jones, ETF
-Markets / cryptocurrency: Bitcoin, blockchain, Ethereum, crypto wallet, mining rig, altcoins, NFT, Satoshi, stablecoin,
-  tokens, DeFi, Coinbase, smart contract, Dogecoin, ledger, halving
+Markets / cryptocurrency: Bitcoin price, blockchain, Ethereum, crypto exchange, altcoins, coin investors, NFT sale,
+  Satoshi, stablecoin, token offering, DeFi lending, Coinbase, digital money, Dogecoin, miner fees, halving
 Markets / gold and commodities: bullion, crude oil, silver coins, barrel price, copper futures, OPEC, precious metal,
   Krugerrands, natural gas contract, wheat futures, iron ore, platinum, gold bar, ounce, raw materials, mine output
 Household / mortgages: home loan, down payment, fixed interest, refinancing, house buyers, lender, repayment term,
