@@ -37,6 +37,7 @@ from recbook.text import item_texts
 
 HERE = Path(__file__).parent
 MODELS = ('Popular', 'ItemKNN', 'UserKNN', 'EASE', 'iALS', 'Content', 'LightFM ids', 'hybrid', 'hybrid + genres')
+READERS = {'Content', 'hybrid', 'hybrid + genres', 'cost'}   # these need texts
 SIZES = (12, 60, 300)                                    # nodes of the broad, middle and fine layer
 ALPHAS = [1e-4, 3e-5, 3e-4]                              # item_alpha, tuned on ids
 WEIGHTS = [.1, .2, .05]                                  # of the features, tuned on hybrids: as many trials
@@ -182,11 +183,11 @@ def tune(bench: Bench, wanted: set, has: dict) -> None:
     for name, (make, trials) in simple.items():
         if name in wanted: bench.run(name, make, trials)
     if 'LightFM ids' in wanted: bench.run('LightFM ids', lightfm(bench), grid(item_alpha=ALPHAS))
-    sets = {'hybrid': has['layers'], 'hybrid + genres': hstack([has['layers'], has['genres']], format='csr')}
-    for name in set(sets) & wanted:
+    for name in [n for n in ('hybrid', 'hybrid + genres') if n in wanted]:
+        table = hstack([has['layers'], has['genres']], format='csr') if 'genres' in name else has['layers']
         best = bench.results['models']['LightFM ids']['trials']
         alpha = max(best, key=lambda row: row['valid'])['item_alpha']      # hybrids take what is best for ids
-        bench.run(name, lightfm(bench, sets[name]), grid(item_alpha=[alpha], feature_weight=WEIGHTS))
+        bench.run(name, lightfm(bench, table), grid(item_alpha=[alpha], feature_weight=WEIGHTS))
 
 
 def cost(bench: Bench, has: dict, rounds: int) -> None:
@@ -216,7 +217,7 @@ def main() -> None:
     unknown = set(args.only) - {*MODELS, 'cost'}
     if unknown: parser.error(f'--only: unknown {", ".join(sorted(unknown))}')
     bench = Bench(args.out, args.seed)
-    has = features(bench.split.train)
+    has = features(bench.split.train) if set(args.only) & READERS else {}
     tune(bench, set(args.only), has)
     if 'cost' in args.only: cost(bench, has, args.rounds)
     for name in ('hybrid', 'hybrid + genres', 'EASE', 'iALS'):

@@ -87,8 +87,8 @@ def codes(self: Recommender,
                         f'the model knows {n_users:,} users, from 0')
     return users.astype(np.int64)
 
-# %% ../nbs/04_baselines.ipynb #9afdf754
-BLOCK = 1 << 24   # scores worked on at a time: 64 MB of float32
+# %% ../nbs/04_baselines.ipynb #f9344742
+BLOCK = 1 << 23   # scores worked on at a time: 32 MB of float32
 
 @patch
 def recommend(self: Recommender,
@@ -125,7 +125,7 @@ def __repr__(self: Recommender) -> str:
     settings = ', '.join(f'{name}={value!r}' for name, value in self.get_params().items() if _plain(value))
     return f'{type(self).__name__}({settings})' + ('' if self.fitted else ' (not fitted)')
 
-# %% ../nbs/04_baselines.ipynb #2db49180
+# %% ../nbs/04_baselines.ipynb #d87fbbc5
 def _stir(x: np.ndarray) -> np.ndarray:
     "Well-mixed uint64 from uint64 (splitmix64, Steele et al. 2014)."
     x = x + np.uint64(0x9E3779B97F4A7C15)
@@ -135,7 +135,10 @@ def _stir(x: np.ndarray) -> np.ndarray:
 
 class Random(Recommender):
     "Scores that are noise from 0 to 1, fixed by the seed, the user and the item."
-    def __init__(self, seed: int = 0): self.seed = seed
+    def __init__(self, seed: int = 0):
+        check(seed >= 0, f'seed must be 0 or more, and is {seed}')
+        self.seed = seed
+
     def _fit(self, train: Dataset) -> None: pass
     def scores(self, users: np.ndarray) -> np.ndarray:
         "Scores (len(users), n_items), the same for a user in every call."

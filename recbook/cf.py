@@ -42,12 +42,12 @@ def _euclid(common: np.ndarray, nx: np.ndarray, ny: np.ndarray) -> np.ndarray:
     apart = np.sqrt(np.maximum(nx[:, None] + ny - 2 * common, 0))
     return ((nx[:, None] > 0) * (ny > 0) / (1 + apart)).astype(np.float32)
 
-# %% ../nbs/30_cf.ipynb #ac2511b4
+# %% ../nbs/30_cf.ipynb #c1849510
 def neighbours(x: csr_matrix,          # (n, m) the rows among which neighbours are sought
                k: int = 100,           # how many are kept for each row
                kind: str = 'cosine',   # one of KINDS
                shrink: float = 0.,     # see `similarity`
-               block: int = 2 ** 24,   # most numbers in one dense block: 128 MB
+               block: int = 2 ** 24,   # most numbers in one dense block: 128 MB of float64
               ) -> csr_matrix:         # (n, n) float32, no diagonal, positive likenesses alone
     "Each row's `k` most similar other rows."
     check(k >= 1, f'k, the number of neighbours, must be at least 1, and is {k}')
@@ -66,7 +66,7 @@ def _sparse_rows(near: np.ndarray, value: np.ndarray, n: int) -> csr_matrix:
     rows = np.broadcast_to(np.arange(len(near))[:, None], near.shape)
     return csr_matrix((value[keep], (rows[keep], near[keep])), shape=(len(near), n), dtype=np.float32)
 
-# %% ../nbs/30_cf.ipynb #17eb0763
+# %% ../nbs/30_cf.ipynb #bf97dd6c
 class ItemKNN(Recommender):
     "Scores an item by its likeness to the items that a user has (Sarwar et al. 2001)."
     def __init__(self,
@@ -78,15 +78,18 @@ class ItemKNN(Recommender):
     def _fit(self, train: Dataset) -> None:
         self.near = neighbours(train.matrix().T.tocsr(), self.k, self.kind, self.shrink).T.tocsr()
 
-    def fold_in(self, rows: csr_matrix) -> np.ndarray:
-        "Scores (n, n_items) for any rows of items, such as those of new users."
-        return (rows @ self.near).toarray().astype(np.float32)
+# %% ../nbs/30_cf.ipynb #c7b60b85
+@patch
+def fold_in(self: ItemKNN, rows: csr_matrix) -> np.ndarray:
+    "Scores (n, n_items) for any rows of items, such as those of new users."
+    return (rows @ self.near).toarray().astype(np.float32)
 
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        "Scores (len(users), n_items): sums of the likenesses to the items that a user has."
-        return self.fold_in(self.seen[self.codes(users)])
+@patch
+def scores(self: ItemKNN, users: np.ndarray) -> np.ndarray:
+    "Scores (len(users), n_items): sums of the likenesses to the items that a user has."
+    return self.fold_in(self.seen[self.codes(users)])
 
-# %% ../nbs/30_cf.ipynb #976fba22
+# %% ../nbs/30_cf.ipynb #3005281f
 class UserKNN(Recommender):
     "Scores an item by the likeness of the users who have it (Resnick et al. 1994)."
     def __init__(self,
@@ -99,14 +102,17 @@ class UserKNN(Recommender):
         self.x = train.matrix()
         self.near = neighbours(self.x, self.k, self.kind, self.shrink)
 
-    def fold_in(self, rows: csr_matrix) -> np.ndarray:
-        "Scores (n, n_items) for any rows of items, such as those of new users."
-        alike = similarity(rows, self.x, self.kind, self.shrink)
-        return (_sparse_rows(*top_k(alike, min(self.k, self.x.shape[0])), self.x.shape[0]) @ self.x).toarray()
+# %% ../nbs/30_cf.ipynb #e98cbd25
+@patch
+def fold_in(self: UserKNN, rows: csr_matrix) -> np.ndarray:
+    "Scores (n, n_items) for any rows of items, such as those of new users."
+    alike = similarity(rows, self.x, self.kind, self.shrink)
+    return (_sparse_rows(*top_k(alike, min(self.k, self.x.shape[0])), self.x.shape[0]) @ self.x).toarray()
 
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        "Scores (len(users), n_items): sums of the likenesses of the neighbours who have the item."
-        return (self.near[self.codes(users)] @ self.x).toarray().astype(np.float32)
+@patch
+def scores(self: UserKNN, users: np.ndarray) -> np.ndarray:
+    "Scores (len(users), n_items): sums of the likenesses of the neighbours who have the item."
+    return (self.near[self.codes(users)] @ self.x).toarray().astype(np.float32)
 
 # %% ../nbs/30_cf.ipynb #a70b976a
 def _gram(x: csr_matrix, dtype: str, block: int = 512) -> np.ndarray:
@@ -129,7 +135,7 @@ def _invert(a: np.ndarray, block: int = 512) -> np.ndarray:
         a[s:e, s:e] = np.tril(a[s:e, s:e]) + np.tril(a[s:e, s:e], -1).T
     return a
 
-# %% ../nbs/30_cf.ipynb #829769ea
+# %% ../nbs/30_cf.ipynb #df1665a1
 class EASE(Recommender):
     "A linear item-item model with the best weights in closed form (Steck 2019)."
     def __init__(self,
@@ -140,16 +146,18 @@ class EASE(Recommender):
         check(dtype in ('float32', 'float64'), f"dtype must be 'float32' or 'float64', and is {dtype!r}")
         self.reg, self.dtype, self.max_gb = float(reg), dtype, max_gb
 
-    def _fit(self, train: Dataset) -> None:
-        n, need = train.n_items, train.n_items ** 2 * np.dtype(self.dtype).itemsize / 1e9
-        check(need <= self.max_gb, f'EASE needs a table of {n:,} x {n:,} items, {need:.1f} GB, and max_gb is {self.max_gb:g}; '
-                                   'raise max_gb, keep fewer items (k_core), or take ItemKNN')
-        gram = _gram(train.matrix(), self.dtype)
-        gram.flat[::n + 1] += self.reg
-        b = _invert(gram)
-        b /= -b.diagonal().copy()
-        b.flat[::n + 1] = 0
-        self.weights = np.ascontiguousarray(b, dtype=np.float32)     # (n_items, n_items)
+# %% ../nbs/30_cf.ipynb #40f76550
+@patch
+def _fit(self: EASE, train: Dataset) -> None:
+    n, need = train.n_items, train.n_items ** 2 * np.dtype(self.dtype).itemsize / 1e9
+    check(need <= self.max_gb, f'EASE needs a table of {n:,} x {n:,} items, {need:.1f} GB, and max_gb is {self.max_gb:g}; '
+                               'raise max_gb, keep fewer items (k_core), or take ItemKNN')
+    gram = _gram(train.matrix(), self.dtype)
+    gram.flat[::n + 1] += self.reg
+    b = _invert(gram)
+    b /= -b.diagonal().copy()
+    b.flat[::n + 1] = 0
+    self.weights = np.ascontiguousarray(b, dtype=np.float32)     # (n_items, n_items)
 
 # %% ../nbs/30_cf.ipynb #22fb1ffe
 @patch

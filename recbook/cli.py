@@ -202,5 +202,5 @@ def _complain(message: str, code: int = 2) -> int:
     print('recbook: ' + ' '.join(message.split()), file=sys.stderr)
     return code
 
-# %% ../nbs/60_cli.ipynb #1eea364f
-if __name__ == '__main__': main()
+# %% ../nbs/60_cli.ipynb #5af3e388
+if __name__ == '__main__' and '__file__' in globals(): main()   # a notebook has no file

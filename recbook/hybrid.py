@@ -56,13 +56,14 @@ class LightFMModel(Recommender):
         check(self.loss in LOSSES, f'unknown loss {self.loss!r}; {suggest(self.loss, LOSSES)}')
         check(self.dim >= 1 and self.epochs >= 1, 'dim and epochs must be at least 1')
 
-# %% ../nbs/32_hybrid.ipynb #437e011c
+# %% ../nbs/32_hybrid.ipynb #fa490d1d
 def _lightfm() -> Any:
     "The class LightFM, or a sentence on how to get it."
     try: from lightfm import LightFM
     except ImportError as error: raise RecbookError('LightFM is not installed; pip install recbook[lightfm]') from error
     return LightFM
 
+# %% ../nbs/32_hybrid.ipynb #4c522775
 @patch
 def _network(self: LightFMModel) -> Any:
     "A fresh LightFM with this model's settings."

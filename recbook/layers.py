@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['WALL', 'default_sizes', 'Interests', 'strongest']
 
-# %% ../nbs/21_layers.ipynb #712d73ab
-from collections import Counter
+# %% ../nbs/21_layers.ipynb #102c4385
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix, hstack, vstack
 
 from .core import check, load_arrays, save_arrays, unit_rows
 from .groups import check_vectors, cut, group, mean_directions, ward
-from .text import keywords
+from .text import keywords, tokens
 
 # %% ../nbs/21_layers.ipynb #70167139
 def default_sizes(n_items: int,   # items with a vector
@@ -84,7 +84,7 @@ def _unique_names(words: list, n: int = 3) -> list[str]:
         names[i] = next(name for name in [names[i], *longer] if name not in names[:i])
     return names
 
-# %% ../nbs/21_layers.ipynb #56f1006d
+# %% ../nbs/21_layers.ipynb #986cb9a1
 @patch
 def fit(self: Interests,
         item_vectors: np.ndarray,   # (n_items, d), from an encoder; zero rows for items without text
@@ -101,22 +101,22 @@ def fit(self: Interests,
     rows = np.flatnonzero(centred.any(1))
     self._grow(centred[rows], self.sizes or default_sizes(len(rows)))
     self.items = self.assign(vectors)
-    self.names = self._name(item_texts)
+    self.names = self._name(centred, item_texts)
     return self
 
 @patch
-def _name(self: Interests, texts: list) -> list[list[str]]:
-    "Names of all layers: fine ones by keywords, those above by the keywords that their fine nodes share."
-    best, node = strongest(self.items[-1]), np.arange(len(self.centroids[-1]))
-    words = keywords(texts, best, n_groups=len(node), n=8)
-    largest = np.argsort(-np.bincount(best[best >= 0], minlength=len(node)), kind='stable')
-    names = [_unique_names(words)]
-    for parents in self.parents[:0:-1]:
-        node = parents[node]
-        below = [[f for f in largest if node[f] == g] for g in range(node.max() + 1)]
-        shared = [Counter(words[f][r] for r in range(8) for f in own if r < len(words[f])).most_common(6) for own in below]
-        names.insert(0, _unique_names([[word for word, _ in w] for w in shared]))
-    return names
+def _name(self: Interests, vectors: np.ndarray, texts: list) -> list[list[str]]:   # vectors: centred
+    "Names of all layers: fine ones by class TF-IDF, those above by the words that point to their centroids."
+    from sklearn.feature_extraction.text import CountVectorizer
+    fine = _unique_names(keywords(texts, strongest(self.items[-1]), n_groups=len(self.centroids[-1]), n=8))
+    if len(self.centroids) == 1: return [fine]
+    counter = CountVectorizer(analyzer=partial(tokens, stop=True), binary=True, dtype=np.float32)
+    wordless = not any(tokens(t, stop=True) for t in texts)
+    holds = counter.fit_transform(['interest'] * len(texts) if wordless else texts)      # (n_items, n_words)
+    words = counter.get_feature_names_out()
+    means = (holds.T @ vectors) / (np.asarray(holds.sum(0)).T + 5)             # held back: as if 5 more texts had a zero vector
+    best = [np.argsort(-(means @ c.T), axis=0, kind='stable')[:6].T for c in self.centroids[:-1]]
+    return [_unique_names([[str(w) for w in words[row]] for row in layer]) for layer in best] + [fine]
 
 # %% ../nbs/21_layers.ipynb #830ed977
 def _soft(cosines: np.ndarray, top: int, temperature: float) -> csr_matrix:

@@ -16,22 +16,37 @@ from scipy.sparse import csr_matrix, issparse
 
 from .core import RecbookError, check, suggest, unit_rows
 
-# %% ../nbs/03_metrics.ipynb #9ce75a85
-def _best(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    "Codes and scores (n, k) of the best k of each row; k is at most the number of columns."
+# %% ../nbs/03_metrics.ipynb #ca30aedd
+def _floor(scores: np.ndarray, k: int) -> np.ndarray:
+    "A score (n, 1) that at least k items of each row reach, and few more."
+    n, m = scores.shape
+    width = m // 32                                             # groups; item j is in group j % width
+    if width >= 4 * k:                                          # with fewer groups the floor would be too low
+        whole = m // width * width
+        peak = scores[:, :whole].reshape(n, -1, width).max(axis=1)                     # (n, width)
+        peak[:, :m - whole] = np.maximum(peak[:, :m - whole], scores[:, whole:])
+        scores = peak
     top = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k:]
     check(not np.isnan(top).any(), 'the scores hold NaN; give every item a number (-inf leaves an item out)')
-    limit = top[:, :1]                                       # (n, 1) the k-th largest score
-    keep = scores >= limit
-    crowded = np.flatnonzero(keep.sum(axis=1) > k)           # rows with more ties at the limit than places
+    return top[:, :1]
+
+# %% ../nbs/03_metrics.ipynb #a4cde6d3
+def _best(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    "Codes and scores (n, k) of the best k of each row; k is at most the number of columns."
+    n, m = scores.shape
+    near = scores >= _floor(scores, k)
+    crowded = np.flatnonzero(near.sum(axis=1) > 8 * k)
     if len(crowded):
-        some, at = scores[crowded], limit[crowded]
-        tied, places = some == at, k - (some > at).sum(axis=1, keepdims=True)
-        keep[crowded] &= ~tied | (tied.cumsum(axis=1, dtype=np.int32) <= places)
-    items = np.nonzero(keep)[1].reshape(len(scores), k)      # ascending codes, so a stable sort keeps the rule
-    values = np.take_along_axis(scores, items, axis=1)
-    order = np.argsort(-values, axis=1, kind='stable')
-    return np.take_along_axis(items, order, axis=1), np.take_along_axis(values, order, axis=1)
+        some = scores[crowded]
+        limit = np.partition(some, m - k, axis=1)[:, -k:][:, :1]             # exactly the k-th largest
+        tied, above = some == limit, some > limit
+        places = k - above.sum(axis=1, keepdims=True)
+        near[crowded] = above | tied & (tied.cumsum(axis=1, dtype=np.int32) <= places)
+    flat = np.flatnonzero(near)
+    row, value = flat // m, scores.ravel()[flat]
+    order = np.lexsort((-value, row))
+    best = order[np.searchsorted(row, np.arange(n))[:, None] + np.arange(k)]  # (n, k)
+    return flat[best] % m, value[best]
 
 # %% ../nbs/03_metrics.ipynb #71433041
 def _without(scores: np.ndarray, exclude: csr_matrix | None) -> np.ndarray:
@@ -77,7 +92,7 @@ def top_k(scores: np.ndarray,                # (n, n_items) float; -inf: no cand
         best[rows, :width] = value
     return items, best
 
-# %% ../nbs/03_metrics.ipynb #263ca9cf
+# %% ../nbs/03_metrics.ipynb #9572cff6
 def _lists(items: Any, n_items: int) -> np.ndarray:
     "Lists as a table of codes (n, k) without doubles, or a sentence on what is wrong."
     items = np.asarray(items)
@@ -92,7 +107,6 @@ def _lists(items: Any, n_items: int) -> np.ndarray:
     check(not twice.any(), 'a list holds the same item twice; drop the second one')
     return items
 
-# %% ../nbs/03_metrics.ipynb #affde9d8
 def hits(items: np.ndarray,          # (n, k) item codes, -1 for an empty place
          relevant: csr_matrix,       # (n, n_items), an entry for each relevant item
         ) -> tuple[np.ndarray, np.ndarray]:   # (n, k) bool; (n,) number of relevant items
@@ -101,8 +115,7 @@ def hits(items: np.ndarray,          # (n, k) item codes, -1 for an empty place
     items = _lists(items, relevant.shape[1])
     check(len(items) == relevant.shape[0], f'there are {len(items)} lists and {relevant.shape[0]} rows of relevant items; '
                                            'give one row for each list')
-    pairs = csr_matrix(relevant != 0)
-    pairs.sort_indices()
+    pairs = csr_matrix(relevant != 0).sorted_indices()
     row, wide = np.arange(len(items)), np.int64(max(1, relevant.shape[1]))
     known = np.repeat(row, np.diff(pairs.indptr)) * wide + pairs.indices
     asked = row[:, None] * wide + items                                   # (n, k)
@@ -110,7 +123,7 @@ def hits(items: np.ndarray,          # (n, k) item codes, -1 for an empty place
     found = known[at] == asked if len(known) else np.zeros(items.shape, bool)
     return found & (items >= 0), np.diff(pairs.indptr)
 
-# %% ../nbs/03_metrics.ipynb #246a836e
+# %% ../nbs/03_metrics.ipynb #32e97269
 def _known(value: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
     "The values as float64, NaN where nothing is relevant."
     return np.where(n_relevant > 0, value, np.nan)
@@ -127,7 +140,6 @@ def recall(items: np.ndarray, relevant: csr_matrix) -> np.ndarray:
     hit, n_relevant = hits(items, relevant)
     return _known(hit.sum(axis=1) / np.maximum(n_relevant, 1), n_relevant)
 
-# %% ../nbs/03_metrics.ipynb #70df30f6
 def f1(items: np.ndarray, relevant: csr_matrix) -> np.ndarray:
     "The harmonic mean of precision and recall; 0 where there is no hit, NaN where nothing is relevant."
     p, r = precision(items, relevant), recall(items, relevant)
@@ -159,7 +171,7 @@ def ndcg(items: np.ndarray, relevant: csr_matrix) -> np.ndarray:
     ideal = np.append(0, worth.cumsum())[np.minimum(n_relevant, hit.shape[1])]
     return _known(hit @ worth / np.where(ideal > 0, ideal, 1), n_relevant)
 
-# %% ../nbs/03_metrics.ipynb #7f2b32d3
+# %% ../nbs/03_metrics.ipynb #9c749b26
 METRICS = {'precision': precision, 'recall': recall, 'f1': f1, 'hit_rate': hit_rate,
            'map': average_precision, 'mrr': reciprocal_rank, 'ndcg': ndcg}
 
@@ -170,7 +182,6 @@ def parse_metric(name: str) -> tuple[str, int]:   # 'ndcg@10' -> ('ndcg', 10)
     check(k.isdecimal() and int(k) > 0, f'the metric {name!r} needs the length of the list, such as {kind}@10')
     return kind, int(k)
 
-# %% ../nbs/03_metrics.ipynb #17a46c44
 def measure(items: np.ndarray,                                          # (n, k), best first
             relevant: csr_matrix,                                       # (n, n_items)
             names: Sequence[str] = ('ndcg@10', 'recall@10', 'map@10'),  # each at most @k
@@ -279,7 +290,7 @@ def serendipity(items: np.ndarray,        # (n, k)
     plain, _ = hits(items, _shown(expected, relevant.shape[1]))
     return _known((hit & ~plain).mean(axis=1), n_relevant)
 
-# %% ../nbs/03_metrics.ipynb #66e54151
+# %% ../nbs/03_metrics.ipynb #7dc3cfcf
 def calibration(items: np.ndarray,         # (n, k)
                 item_topics: np.ndarray,   # (n_items, n_topics) shares; rows sum to 1
                 user_topics: np.ndarray,   # (n, n_topics) the mix of what each user likes; rows sum to 1
@@ -287,9 +298,8 @@ def calibration(items: np.ndarray,         # (n, k)
                ) -> np.ndarray:            # (n,) bits, 0 is best; NaN where either mix is missing
     "The divergence of each list's mix of topics from the user's (Steck 2018)."
     topics, p = np.asarray(item_topics, dtype=float), np.asarray(user_topics, dtype=float)
-    wanted = (len(items), topics.shape[1])
+    shown, wanted = _shown(items, len(topics)), (len(items), topics.shape[1])
     check(p.shape == wanted, f'user_topics must have the shape {wanted}, one row for each list, and has {p.shape}')
-    shown = _shown(items, len(topics))
     n = np.diff(shown.indptr)
     q = (shown @ topics) / np.maximum(n, 1)[:, None]                      # (n, n_topics)
     ratio = np.divide(p, (1 - alpha) * q + alpha * p, out=np.ones_like(p), where=p > 0)

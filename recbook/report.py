@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STYLE', 'plane', 'interest_map', 'layer_tree', 'picture', 'table', 'card', 'page', 'typical_users', 'write_report']
 
-# %% ../nbs/45_report.ipynb #f8aa81a4
+# %% ../nbs/45_report.ipynb #2f86d4eb
 import base64
 import io
 from html import escape
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .core import write_aside
-from .layers import Interests
+from .layers import Interests, strongest
 from .pipeline import Run
 
 # %% ../nbs/45_report.ipynb #a0d4ed86
@@ -35,17 +35,17 @@ def plane(vectors: np.ndarray,     # (n, dim)
     near = min(30, (len(rows) - 1) / 3)
     return rows, TSNE(2, perplexity=near, init='pca', learning_rate='auto', random_state=seed).fit_transform(small)
 
-# %% ../nbs/45_report.ipynb #343c43ee
+# %% ../nbs/45_report.ipynb #43bacc5d
 def interest_map(interests: Interests,
                  vectors: np.ndarray,    # (n_items, dim), those the tree was grown from
                  seed: int = 0,
+                 ax: Any = None,         # a matplotlib Axes to draw in
                 ) -> 'matplotlib.figure.Figure':
     "Items in the plane, coloured by their broad node, with the nodes' names."
     from matplotlib.figure import Figure
     rows, places = plane(vectors, seed)
-    node = np.asarray(interests.items[0].argmax(axis=1)).ravel()[rows]
-    fig = Figure(figsize=(9, 6), layout='constrained')
-    ax = fig.subplots()
+    node = strongest(interests.items[0])[rows]
+    if ax is None: ax = Figure(figsize=(9, 6), layout='constrained').subplots()
     for n, name in enumerate(interests.names[0]):
         own = places[node == n]
         if not len(own): continue
@@ -54,7 +54,7 @@ def interest_map(interests: Interests,
                 bbox={'boxstyle': 'round', 'fc': 'white', 'ec': f'C{n % 10}', 'alpha': .85})
     ax.set(title=f'Map of interests: {len(rows):,} items, coloured by broad interest', xticks=[], yticks=[],
            xlabel='t-SNE, first axis (no unit)', ylabel='t-SNE, second axis (no unit)')
-    return fig
+    return ax.figure
 
 # %% ../nbs/45_report.ipynb #608502ef
 def _boxes(tree: pd.DataFrame) -> pd.DataFrame:
@@ -74,20 +74,20 @@ def _boxes(tree: pd.DataFrame) -> pd.DataFrame:
         tree.loc[part.index, 'left'] = start + part.groupby('parent')['width'].cumsum() - part['width']
     return tree
 
-# %% ../nbs/45_report.ipynb #8c08ac62
+# %% ../nbs/45_report.ipynb #ef78f206
 def layer_tree(interests: Interests) -> 'matplotlib.figure.Figure':
     "The tree as rows of boxes, broad on top; wide enough boxes carry their name."
     from matplotlib.figure import Figure
     boxes = _boxes(interests.tree())
-    root = {('b', n): n for n in range(len(interests.names[0]))}
     fig = Figure(figsize=(9, 4.2), layout='constrained')
     ax, total, top = fig.subplots(), boxes['width'].sum() / (boxes['layer'].max() + 1), {}
     for b in boxes.sort_values('layer').itertuples():
         top[b.layer, b.node] = b.node if b.layer == 0 else top[b.layer - 1, b.parent]
         ax.bar(b.left, .96, b.width, -b.layer - 1, align='edge', color=f'C{top[b.layer, b.node] % 10}',
                alpha=.85 - .2 * b.layer, ec='white', lw=.6)
-        if b.width > total / 14 * (1 + .3 * (b.layer == 0)):
-            ax.text(b.left + b.width / 2, -b.layer - .5, b.name.replace(', ', '\n'), ha='center', va='center', fontsize=6.5)
+        if b.width > total / (12 if b.layer == 0 else 34):       # wide enough for its name, upright below the top
+            ax.text(b.left + b.width / 2, -b.layer - .5, b.name.replace(', ', '\n' if b.layer == 0 else ', '), ha='center',
+                    va='center', fontsize=6.5 if b.layer == 0 else 5.5, rotation=0 if b.layer == 0 else 90)
     ax.set(title='Tree of interests: each row a layer, each box a node', xlabel='items below the node (number)',
            yticks=[-l - .5 for l in range(boxes['layer'].max() + 1)], yticklabels=[f'layer {l}' for l in range(boxes['layer'].max() + 1)])
     return fig
