@@ -99,7 +99,7 @@ def demo(data: DataName = 'world', encoder: EncoderName = 'auto',
     write_json(json, result.summary())
     say(f'report: {path}')
 
-# %% ../nbs/60_cli.ipynb #57fcd44a
+# %% ../nbs/60_cli.ipynb #630706f7
 def show_board(result: 'Run') -> None:
     "Print the leader board of a run, each mean with its 95% interval."
     means = result.report.summary().sort_values(result.report.metrics[0], ascending=False, kind='stable')
@@ -112,8 +112,9 @@ def show_board(result: 'Run') -> None:
 def show_user(result: 'Run', user: int, k: int) -> None:
     "Print a user's named interests and list with reasons."
     name = result.data.users['id'].iloc[user]
-    show(f'User {name}: interests', result.interests_of(user))
-    show(f'User {name}: list by {list(result.models)[-1]} (✓: chosen in the test part)', result.list_for(user, k)[['rank', 'title', 'reason', 'chosen']])
+    columns = ['rank', 'title', 'reason', 'chosen'] if result.features else ['rank', 'title', 'chosen']
+    if result.features: show(f'User {name}: interests', result.interests_of(user))
+    show(f'User {name}: list by {list(result.models)[-1]} (✓: chosen in the test part)', result.list_for(user, k)[columns])
 
 # %% ../nbs/60_cli.ipynb #e2c8c3e1
 @app.command()

@@ -60,7 +60,7 @@ def progress(iterable: Iterable | None = None,   # what to walk over; None for a
     from tqdm import tqdm
     return tqdm(iterable, desc=desc, total=total, disable=not progress_shown(), leave=False)
 
-# %% ../nbs/00_core.ipynb #2ae83ece
+# %% ../nbs/00_core.ipynb #f7398150
 @contextmanager
 def write_aside(path: str | Path,   # where the finished file or folder shall stand
                ) -> Iterator[Path]: # where to write it meanwhile
@@ -76,7 +76,7 @@ def write_aside(path: str | Path,   # where the finished file or folder shall st
                            'choose another folder or free some space') from error
     finally:
         if aside.is_dir(): shutil.rmtree(aside, ignore_errors=True)
-        else: aside.unlink(missing_ok=True)
+        elif aside.exists(): aside.unlink()
 
 def _replace(aside: Path, path: Path) -> None:
     "Rename `aside` to `path`; an old folder steps aside first, since a rename cannot overwrite it."

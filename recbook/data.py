@@ -269,7 +269,7 @@ def last_split(dataset: Dataset) -> Split:
     part = np.where(n < 3, 0, np.where(late, 3, part))
     return _parts(dataset, pd.Series(part, index=e.index).sort_index().to_numpy(), 'last')
 
-# %% ../nbs/01_data.ipynb #2e5f5a3a
+# %% ../nbs/01_data.ipynb #6cd5c93a
 def time_split(dataset: Dataset,
                shares: tuple = (.8,),   # of train, then valid, test; with one number the rest is halved
               ) -> Split:
@@ -279,7 +279,8 @@ def time_split(dataset: Dataset,
           f'time needs one share, or three whose sum is at most 1, such as 0.8,0.1,0.1, and got {shares}')
     time = dataset.events['time'].to_numpy()
     order = np.sort(time)
-    cuts = [order[min(int(round(q * len(order))), len(order) - 1)] for q in np.cumsum(shares)[:2]]
+    order = np.append(order, order[-1] + 1)               # the moment after the last event
+    cuts = [order[int(round(q * (len(order) - 1)))] for q in np.cumsum(shares)[:2]]
     part = np.searchsorted(cuts, time, side='right')
     pair = _pairs(dataset)
     first = np.full(pair.max() + 1, 3)

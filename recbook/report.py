@@ -19,7 +19,7 @@ from .core import write_aside
 from .layers import Interests, strongest
 from .pipeline import Run
 
-# %% ../nbs/45_report.ipynb #a0d4ed86
+# %% ../nbs/45_report.ipynb #0f32cd62
 def plane(vectors: np.ndarray,     # (n, dim)
           seed: int = 0,
           most: int = 3000,        # larger catalogues are sampled: more dots only hide each other
@@ -27,13 +27,15 @@ def plane(vectors: np.ndarray,     # (n, dim)
     "Places in the plane by t-SNE after PCA."
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
     known = np.flatnonzero(np.asarray(vectors).any(axis=1))
     rows = np.sort(np.random.default_rng(seed).choice(known, min(most, len(known)), replace=False))
     dim = min(50, len(rows), vectors.shape[1])
     small = PCA(dim, random_state=seed).fit_transform(vectors[rows])
     if len(rows) < 5 or dim < 2: return rows, np.c_[small, np.zeros((len(rows), 2))][:, :2]
     near = min(30, (len(rows) - 1) / 3)
-    return rows, TSNE(2, perplexity=near, init='pca', learning_rate='auto', random_state=seed).fit_transform(small)
+    with threadpool_limits(1):       # more threads gain little here, and on a busy machine wait for each other
+        return rows, TSNE(2, perplexity=near, init='pca', learning_rate='auto', random_state=seed).fit_transform(small)
 
 # %% ../nbs/45_report.ipynb #43bacc5d
 def interest_map(interests: Interests,
