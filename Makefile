@@ -42,7 +42,7 @@ check-source: $(READY)
 check-chapters: $(READY)
 	@echo '== chapters: $(words $(CHAPTERS)) notebooks'
 	@$(if $(REAL),echo '   with the real data sets in $(notdir $(patsubst %/,%,$(dir $(RECBOOK_DATA))))/$(notdir $(RECBOOK_DATA))',echo '   SKIPPED: cells that need real data sets; set RECBOOK_DATA to run them')
-	@$(BIN)/nbdev_test --n_workers 2 --do_print --flags '$(REAL)'
+	@OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --do_print --flags '$(REAL)'
 
 check-wheel: $(READY)
 	@echo '== wheel: built, installed alone with its base dependencies, and used'

@@ -4,7 +4,7 @@ Ratings of 4 and 5 are positives; a random 80/10/10 split of pairs of user and i
 validation part; models are fitted on the train part, the pairs of train and validation are left out of the lists, and
 NDCG@10 is the mean over users with test items. Results, settings and all trials go to a JSON file after each step.
 
-    python benchmarks/ml1m.py                 # all of it: about an hour on one core
+    python benchmarks/ml1m.py                 # all of it: about half an hour on one core
     python benchmarks/ml1m.py --only EASE     # one model; the others stay as they are in the file
 """
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'): os.environ.setdefault(name, '1')
 
 import numpy as np
-from scipy.sparse import csr_matrix, hstack
+from scipy.sparse import csr_matrix
 
 from recbook.baselines import Popular, Recommender
 from recbook.cf import EASE, ItemKNN, UserKNN
@@ -36,8 +36,8 @@ from recbook.sources import load
 from recbook.text import item_texts
 
 HERE = Path(__file__).parent
-MODELS = ('Popular', 'ItemKNN', 'UserKNN', 'EASE', 'iALS', 'Content', 'LightFM ids', 'hybrid', 'hybrid + genres')
-READERS = {'Content', 'hybrid', 'hybrid + genres', 'cost'}   # these need texts
+MODELS = ('Popular', 'ItemKNN', 'UserKNN', 'EASE', 'iALS', 'Content', 'LightFM ids', 'hybrid')
+READERS = {'Content', 'hybrid', 'cost'}   # these need texts
 SIZES = (12, 60, 300)                                    # nodes of the broad, middle and fine layer
 IDS = [{'item_alpha': a} for a in (3e-4, 1e-4, 1e-3)]
 HYBRID = [dict(zip(('item_alpha', 'feature_weight', 'backoff'), row)) for row in ((3e-4, .5, 20.), (1.5e-4, .5, 20.), (3e-4, .1, 0.))]
@@ -159,13 +159,11 @@ class Bench:
 
 
 def features(data) -> dict:
-    "What is known of the items: dense vectors of plots and titles, their interest layers, genres."
+    "What is known of the items: dense vectors of plots and titles, and their interest layers."
     texts = item_texts(replace(data, items=data.items.assign(tags='')))       # genres stay out of the texts
     vectors = Encoder('minilm').encode(texts)
     interests = Interests(sizes=SIZES, top=1, seed=0).fit(vectors, texts)
-    genres = data.items['tags'].str.get_dummies('|').to_numpy(np.float32)
-    genres = genres / np.maximum(genres.sum(axis=1, keepdims=True), 1)
-    return {'vectors': vectors, 'layers': csr_matrix(interests.features(interests.items)), 'genres': csr_matrix(genres)}
+    return {'vectors': vectors, 'layers': csr_matrix(interests.features(interests.items))}
 
 
 def lightfm(bench: Bench, item_features: csr_matrix | None = None):
@@ -184,9 +182,7 @@ def tune(bench: Bench, wanted: set, has: dict) -> None:
     for name, (make, trials) in simple.items():
         if name in wanted: bench.run(name, make, trials)
     if 'LightFM ids' in wanted: bench.run('LightFM ids', lightfm(bench), IDS)
-    for name in [n for n in ('hybrid', 'hybrid + genres') if n in wanted]:
-        table = hstack([has['layers'], has['genres']], format='csr') if 'genres' in name else has['layers']
-        bench.run(name, lightfm(bench, table), HYBRID)
+    if 'hybrid' in wanted: bench.run('hybrid', lightfm(bench, has['layers']), HYBRID)
 
 
 def cost(bench: Bench, has: dict, rounds: int) -> None:
@@ -219,7 +215,7 @@ def main() -> None:
     has = features(bench.split.train) if set(args.only) & READERS else {}
     tune(bench, set(args.only), has)
     if 'cost' in args.only: cost(bench, has, args.rounds)
-    for name in ('hybrid', 'hybrid + genres', 'EASE', 'iALS'):
+    for name in ('hybrid', 'EASE', 'iALS'):
         if all('ndcg@10' in bench.results['models'].get(n, {}) for n in (name, 'LightFM ids')):
             bench.results.setdefault('against LightFM ids', {})[name] = paired(bench.test('LightFM ids'), bench.test(name), args.seed)
     bench.write()

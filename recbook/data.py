@@ -36,11 +36,11 @@ class Dataset:
     def __repr__(self) -> str:
         return f'{self.name}: {self.n_users:,} users x {self.n_items:,} items, {len(self):,} events'
 
-# %% ../nbs/01_data.ipynb #4d088b2f
+# %% ../nbs/01_data.ipynb #089667b5
 def _column(table: pd.DataFrame, name: str, source: str, what: str) -> pd.Series:
     "Column `source` of `table`, without missing values."
     check(source in table.columns, f'{what} has no column {source!r} for {name!r} (it has: {", ".join(map(str, table.columns))}); '
-                                   f"name the right one with columns={{'{name}': ...}}")
+                                   f"name the right one with columns={{'{name}': ...}}, or --columns {name}=... on the command line")
     column = table[source]
     bad = np.flatnonzero(column.isna())
     check(not len(bad), f'{what}: column {source!r} is empty (NaN) in row {bad[0] if len(bad) else 0} and {len(bad):,} rows in all; '

@@ -28,7 +28,7 @@ def default_sizes(n_items: int,   # items with a vector
     broad = min(round(8 * grow ** .5), middle // 2)
     return tuple(k for k in (broad, middle, fine) if k > 1) or (1,)
 
-# %% ../nbs/21_layers.ipynb #c678bd82
+# %% ../nbs/21_layers.ipynb #e9b33a2a
 class Interests:
     """A tree of named interests: `.centroids[l]`, `.names[l]`, `.parents[l]`, `.items[l]` for each layer l, broad first.
 
@@ -47,7 +47,7 @@ class Interests:
 
     def __repr__(self) -> str:
         if not hasattr(self, 'centroids'): return 'Interests (not fitted)'
-        return f'Interests: {" > ".join(str(len(c)) for c in self.centroids)} nodes for {self.items[0].shape[0]:,} items'
+        return f'Interests: {" > ".join(map(str, map(len, self.centroids)))} nodes for {self.items[0].shape[0]:,} items'
 
 # %% ../nbs/21_layers.ipynb #c18c7090
 WALL = 10.   # distance between the children of different nodes; true distances are 2 at most

@@ -101,11 +101,11 @@ def picture(fig: 'matplotlib.figure.Figure', what: str) -> str:   # what: said t
     fig.savefig(buffer, format='png', dpi=130, bbox_inches='tight')
     return f'<img alt="{escape(what)}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
 
-# %% ../nbs/45_report.ipynb #83a32d30
+# %% ../nbs/45_report.ipynb #23cda2a6
 def _cell(value: Any) -> str:
-    "A table cell: numbers short, True as a mark, all else escaped."
+    "A table cell: numbers short, NaN empty, True as a mark, all else escaped."
     if isinstance(value, (bool, np.bool_)): return '<b title="chosen in the test part">&#10003;</b>' if value else ''
-    if isinstance(value, (float, np.floating)): return f'{value:.3f}'
+    if isinstance(value, (float, np.floating)): return '' if np.isnan(value) else f'{value:.3f}'
     if isinstance(value, (list, tuple)): return ' to '.join(_cell(v) for v in value)
     return escape(str(value))
 
