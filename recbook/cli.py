@@ -79,7 +79,7 @@ def parse_columns(text: str) -> dict[str, str] | None:   # text: 'user=who,item=
     for ours, equals, theirs in pairs: check(ours and equals and theirs, f'--columns takes pairs such as user=who,item=film, and got {text!r}')
     return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
 
-# %% ../nbs/60_cli.ipynb #8f611b9c
+# %% ../nbs/60_cli.ipynb #e1b5b9e8
 @app.command()
 def demo(data: DataName = 'world', encoder: EncoderName = 'auto',
          k: Annotated[str, typer.Option('--k', help='length of the lists')] = '10',
@@ -92,19 +92,19 @@ def demo(data: DataName = 'world', encoder: EncoderName = 'auto',
     say = speaker()
     metrics = tuple(dict.fromkeys(f'{m}@{n}' for n in (k, 10) for m in ('ndcg', 'recall', 'map')))
     result = run(data, seed=seed, min_value=min_value, columns=parse_columns(columns), encoder=encoder, metrics=metrics, say=say)
-    show_board(result)
+    show_board(result, [m for m in metrics if m.endswith(f'@{k}')])
     for user in typical_users(result): show_user(result, user, k)
     say('draw the report')
     path = write_report(result, out/'report.html', f'ndcg@{k}', k)
     write_json(json, result.summary())
     say(f'report: {path}')
 
-# %% ../nbs/60_cli.ipynb #630706f7
-def show_board(result: 'Run') -> None:
+# %% ../nbs/60_cli.ipynb #22b5dbdb
+def show_board(result: 'Run', metrics: list[str] | None = None) -> None:   # metrics: None for all
     "Print the leader board of a run, each mean with its 95% interval."
     means = result.report.summary().sort_values(result.report.metrics[0], ascending=False, kind='stable')
     table = means[[]].assign(model=means.index)
-    for m in result.report.metrics:
+    for m in metrics or result.report.metrics:
         table[m] = [f'{v:.4f} [{low:.4f}, {high:.4f}]' for v, low, high in means[[m, f'{m} low', f'{m} high']].to_numpy()]
     for c in ('fit_seconds', 'score_seconds'): table[c.replace('_', ' ')] = means[c].map('{:.2f}'.format)
     show(f'{result.data}; {result.parts.spec}, full ranking, 95% intervals', table)
