@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BLOCK', 'NotFitted', 'Recommender', 'Popular', 'Random', 'Recent', 'UserMean']
 
-# %% ../nbs/04_baselines.ipynb #14b1b130
+# %% ../nbs/04_baselines.ipynb #099e492e
 import json
 from inspect import signature
 from pathlib import Path
@@ -18,15 +18,17 @@ from scipy.sparse import csr_matrix, issparse
 
 from .core import RecbookError, as_rng, check, load_arrays, progress, save_arrays
 from .data import Dataset
-from .metrics import top_k
+from .lists import top_k
+from .provenance import Origin, origin_of
 
-# %% ../nbs/04_baselines.ipynb #990e8166
+# %% ../nbs/04_baselines.ipynb #fd133f3c
 class NotFitted(RecbookError, AttributeError):
     "A model was asked before it had learned anything."
 
 class Recommender:
     "The base of all models: subclasses write `_fit(train)` and `scores(users)`, and `_state`/`_restore` to be saved."
     name: str = 'Recommender'   # shown in reports; each class has its own, and `model.name = ...` changes it
+    origins: dict = {}          # where features that are not kept under their own name come from, see `features`
 
     def __init_subclass__(cls, **kw: Any) -> None:
         super().__init_subclass__(**kw)
@@ -125,6 +127,13 @@ def __repr__(self: Recommender) -> str:
     settings = ', '.join(f'{name}={value!r}' for name, value in self.get_params().items() if _plain(value))
     return f'{type(self).__name__}({settings})' + ('' if self.fitted else ' (not fitted)')
 
+# %% ../nbs/04_baselines.ipynb #a46f5c41
+@patch
+def features(self: Recommender) -> dict[str, Any]:
+    "What the model was given beside the log: name -> the feature, or its `Origin`; None where that is unknown."
+    given = {name: value for name, value in self.get_params().items() if isinstance(value, np.ndarray) or issparse(value)}
+    return given | self.origins
+
 # %% ../nbs/04_baselines.ipynb #d87fbbc5
 def _stir(x: np.ndarray) -> np.ndarray:
     "Well-mixed uint64 from uint64 (splitmix64, Steele et al. 2014)."
@@ -192,11 +201,11 @@ def predict(self: UserMean, users: np.ndarray, items: np.ndarray) -> np.ndarray:
     "Predicted ratings of pairs: users (n,) and items (n,) -> (n,) float32."
     return (self.mean + self.user_bias[self.codes(users)] + self.item_bias[np.asarray(items)]).astype(np.float32)
 
-# %% ../nbs/04_baselines.ipynb #b652e4d6
+# %% ../nbs/04_baselines.ipynb #8797476f
 @patch
 def _state(self: Recommender) -> tuple[dict, dict]:
     "What was learned: arrays and sparse matrices, and values that JSON can hold."
-    mine = {name: value for name, value in self.__dict__.items() if name not in ('seen', 'name', 'fit_seconds')}
+    mine = {name: value for name, value in self.__dict__.items() if name not in ('seen', 'name', 'fit_seconds', 'origins')}
     arrays = {name: value for name, value in mine.items() if isinstance(value, np.ndarray) or issparse(value)}
     return arrays, {name: value for name, value in mine.items() if name not in arrays and _plain(value)}
 
@@ -205,14 +214,17 @@ def _restore(self: Recommender, arrays: dict, meta: dict) -> None:
     "Put back what `_state` gave."
     self.__dict__.update(arrays | meta)
 
-# %% ../nbs/04_baselines.ipynb #2e42e0b2
+# %% ../nbs/04_baselines.ipynb #a284434c
 @patch
 def save(self: Recommender, folder: str | Path) -> None:
     "Save the fitted model as a folder, which is replaced as a whole if it exists."
     seen, (arrays, meta) = self.seen, self._state()
     params = {name: value for name, value in self.get_params().items() if _plain(value)}
-    save_arrays(folder, type(self).__name__, {'seen': seen} | {f'my.{name}': a for name, a in arrays.items()},
-                {'name': self.name, 'params': params, 'state': meta, 'fit_seconds': self.fit_seconds})
+    origins = {name: origin_of(feature) for name, feature in self.features().items()}
+    pairs = {f'from.{name}': origin.pairs for name, origin in origins.items() if origin and origin.pairs is not None}
+    save_arrays(folder, type(self).__name__, {'seen': seen} | pairs | {f'my.{name}': a for name, a in arrays.items()},
+                {'name': self.name, 'params': params, 'state': meta, 'fit_seconds': self.fit_seconds,
+                 'origins': {name: origin is not None for name, origin in origins.items()}})
 
 @patch(cls_method=True)
 def load(cls: Recommender, folder: str | Path) -> Recommender:
@@ -221,6 +233,7 @@ def load(cls: Recommender, folder: str | Path) -> Recommender:
     try:
         model, seen = cls.__new__(cls), arrays.pop('seen')
         model.__dict__.update(meta['params'], seen=seen, name=meta['name'], fit_seconds=meta['fit_seconds'])
+        model.origins = {name: Origin(arrays.pop(f'from.{name}', None)) if known else None for name, known in meta['origins'].items()}
         model._restore({name[3:]: array for name, array in arrays.items()}, meta['state'])
     except (KeyError, TypeError) as error:
         raise RecbookError(f'{folder} does not hold all of a {cls.__name__}; fit and save the model again') from error

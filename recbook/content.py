@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['nearest', 'Content']
 
-# %% ../nbs/31_content.ipynb #df1d5c0b
+# %% ../nbs/31_content.ipynb #8895f7f8
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from scipy.sparse import csr_matrix
 from .baselines import Recommender
 from .core import check, unit_rows
 from .data import Dataset
-from .metrics import top_k
+from .lists import top_k
+from .provenance import origin_of
 
 # %% ../nbs/31_content.ipynb #548ffb3b
 def nearest(vectors: np.ndarray,      # (n, d) where to search
@@ -32,7 +33,7 @@ def nearest(vectors: np.ndarray,      # (n, d) where to search
     if not parts: return np.empty((0, k), np.int32), np.empty((0, k), np.float32)
     return tuple(np.concatenate(part) for part in zip(*parts))
 
-# %% ../nbs/31_content.ipynb #f2ed227d
+# %% ../nbs/31_content.ipynb #61b36ced
 class Content(Recommender):
     "Scores an item by its nearness, in the space of language, to what a user had or wrote."
     def __init__(self,
@@ -41,6 +42,7 @@ class Content(Recommender):
                  k: int = 10,                               # near items of each candidate that may speak for it; 0: profile alone
                  center: bool = True):                      # take the mean of all items away first
         self.k, self.center = k, center
+        self.origins = {'item_vectors': origin_of(item_vectors)} | ({} if user_vectors is None else {'user_vectors': origin_of(user_vectors)})
         self.mean = np.asarray(item_vectors, np.float32).mean(axis=0) * center
         self.items = self.place(item_vectors)
         self.users = None if user_vectors is None else self.place(user_vectors)

@@ -6,7 +6,7 @@
 __all__ = ['MINILM', 'MINILM_REVISION', 'MINILM_SHA256', 'quiet', 'mean_pool', 'Transformer', 'packaged', 'locate', 'Tfidf',
            'Encoder', 'blocks']
 
-# %% ../nbs/11_encode.ipynb #c475070a
+# %% ../nbs/11_encode.ipynb #ff9011e5
 import hashlib
 import json
 import re
@@ -20,6 +20,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .core import RecbookError, cache_dir, check, load_arrays, progress, save_arrays, suggest, unit_rows
+from .provenance import Origin, origin_of, trace
 from .text import check_texts, tokens
 from .vectors import VectorStore, hash_texts
 
@@ -200,7 +201,7 @@ class Tfidf:
         "(n, dim) float32 unit vectors; zero where no word is known."
         return unit_rows(self.counter.transform(texts) @ self.parts)
 
-# %% ../nbs/11_encode.ipynb #72c24597
+# %% ../nbs/11_encode.ipynb #72c09c73
 class Encoder:
     "Texts to vectors: `encode(texts)` gives float32 (n, dim), rows of unit length."
     def __init__(self,
@@ -220,13 +221,14 @@ class Encoder:
         folder = self._locate(str(name))
         self.asked = dict(name=str(name) if name != 'auto' else self.name, device=device, batch_tokens=batch_tokens, dtype=dtype,
                           max_tokens=max_tokens, dim=dim, seed=seed)
+        self.origin = None if folder is None else Origin()       # a trained model has read no event of ours
         self.back = Tfidf(dim, seed) if folder is None else Transformer(folder, device, dtype, max_tokens, batch_tokens)
 
     @property
     def dim(self) -> int: return self.back.dim
     def __repr__(self) -> str: return f'Encoder({self.name!r})'
 
-# %% ../nbs/11_encode.ipynb #7efe9317
+# %% ../nbs/11_encode.ipynb #1e99a402
 @patch
 def _locate(self: Encoder, name: str) -> Path | None:
     "The folder of the model, None for TF-IDF; sets `name`, short and fit for a report."
@@ -241,21 +243,22 @@ def _locate(self: Encoder, name: str) -> Path | None:
 @patch
 def fit(self: Encoder, texts: Iterable[str]) -> Encoder:
     "Learn the words of `texts` (TF-IDF); nothing to do for a trained language model."
-    texts = check_texts(texts)
-    if isinstance(self.back, Tfidf): self.back.fit(texts)
+    if isinstance(self.back, Tfidf):
+        self.back.fit(check_texts(texts))
+        self.origin = origin_of(texts)
     return self
 
 @patch
 def encode(self: Encoder, texts: Iterable[str]) -> np.ndarray:
     "(n, dim) float32 unit rows, zero for an empty text; equal texts are encoded once, known ones read from disk."
-    texts = check_texts(texts)
+    source, texts = texts, check_texts(texts)
     unique = list(dict.fromkeys(texts))
     vectors = np.zeros((len(unique), self.dim), np.float32)
     full = np.array([i for i, t in enumerate(unique) if t.strip()], dtype=int)
     self.hits, self.misses = 0, len(full)
     if len(full): vectors[full] = (self.back.encode if isinstance(self.back, Tfidf) else self._encode)([unique[i] for i in full])
     row = dict(zip(unique, range(len(unique))))
-    return vectors[[row[t] for t in texts]] if texts else vectors
+    return trace(vectors[[row[t] for t in texts]] if texts else vectors, source, self)     # from where texts and words come
 
 # %% ../nbs/11_encode.ipynb #fc68cf29
 def blocks(todo: np.ndarray, size: np.ndarray, characters: int = 400_000) -> list[np.ndarray]:   # both (n,)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['user_vectors', 'InterestPoint', 'interest_points', 'name_points']
 
-# %% ../nbs/20_interests.ipynb #e2d1d3ea
+# %% ../nbs/20_interests.ipynb #1671eec9
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix
 from .core import check, unit_rows
 from .data import Dataset
 from .groups import check_vectors, cut, silhouette, spherical_kmeans, ward
+from .provenance import trace
 from .text import keywords
 
 # %% ../nbs/20_interests.ipynb #9f62aeba
@@ -26,7 +27,7 @@ def _event_weights(train: Dataset, half_life: float | None) -> np.ndarray:
     age = e.groupby('user')['time'].transform('max') - e['time']
     return weight * np.exp2(-age.to_numpy() / half_life)
 
-# %% ../nbs/20_interests.ipynb #22f0c3bb
+# %% ../nbs/20_interests.ipynb #29f10086
 def user_vectors(train: Dataset,                  # what users did; nothing from after the split
                  item_vectors: np.ndarray,        # (n_items, d)
                  text_vectors: np.ndarray | None = None,   # (n_users, d), of what users wrote; zero rows where nothing
@@ -34,16 +35,17 @@ def user_vectors(train: Dataset,                  # what users did; nothing from
                  half_life: float | None = None,  # seconds; None: old events count as much as new ones
                 ) -> np.ndarray:                  # (n_users, d) float32
     "One unit vector for each user: the weighted mean of their items, and of their words; 0 where nothing is known."
+    sources = (train, item_vectors, text_vectors)
     item_vectors = check_vectors(item_vectors, train.n_items, 'item vectors')
     e = train.events
     weights = csr_matrix((_event_weights(train, half_life), (e['user'], e['item'])), shape=(train.n_users, train.n_items))
     vectors = unit_rows(weights.astype(np.float32) @ unit_rows(item_vectors))
-    if text_vectors is None: return vectors
+    if text_vectors is None: return trace(vectors, *sources)
     check(0 <= text_weight <= 1, f'text_weight must be between 0 and 1, and is {text_weight}')
     texts = unit_rows(check_vectors(text_vectors, train.n_users, 'text vectors'))
     share = np.where(vectors.any(1), text_weight, 1)[:, None]      # only words: they count in full
     share = np.where(texts.any(1)[:, None], share, 0)              # no words: the items do
-    return unit_rows((1 - share) * vectors + share * texts)
+    return trace(unit_rows((1 - share) * vectors + share * texts), *sources)
 
 # %% ../nbs/20_interests.ipynb #18634a48
 @dataclass(frozen=True, repr=False)

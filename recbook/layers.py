@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WALL', 'default_sizes', 'Interests', 'strongest']
 
-# %% ../nbs/21_layers.ipynb #102c4385
+# %% ../nbs/21_layers.ipynb #56464772
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix, hstack, vstack
 
 from .core import check, load_arrays, save_arrays, unit_rows
 from .groups import check_vectors, cut, group, mean_directions, ward
+from .provenance import Origin, origin_of, trace
 from .text import keywords, tokens
 
 # %% ../nbs/21_layers.ipynb #70167139
@@ -84,13 +85,14 @@ def _unique_names(words: list, n: int = 3) -> list[str]:
         names[i] = next(name for name in [names[i], *longer] if name not in names[:i])
     return names
 
-# %% ../nbs/21_layers.ipynb #986cb9a1
+# %% ../nbs/21_layers.ipynb #4db11b26
 @patch
 def fit(self: Interests,
         item_vectors: np.ndarray,   # (n_items, d), from an encoder; zero rows for items without text
         item_texts: list,           # (n_items,) for the names
        ) -> Interests:
     "Grow the tree from the items' texts. Asked for more nodes than there are items, it makes fewer."
+    self.origin = origin_of([item_vectors, item_texts])
     vectors = check_vectors(item_vectors, what='item vectors')
     check(len(item_texts) == len(vectors), f'{len(vectors)} item vectors and {len(item_texts)} texts; give one text for each item')
     known = vectors.any(1)
@@ -100,7 +102,7 @@ def fit(self: Interests,
     centred = self._center(vectors)
     rows = np.flatnonzero(centred.any(1))
     self._grow(centred[rows], self.sizes or default_sizes(len(rows)))
-    self.items = self.assign(vectors)
+    self.items = self.assign(item_vectors)
     self.names = self._name(centred, item_texts)
     return self
 
@@ -132,7 +134,7 @@ def _soft(cosines: np.ndarray, top: int, temperature: float) -> csr_matrix:
     layer.eliminate_zeros()
     return layer
 
-# %% ../nbs/21_layers.ipynb #01bf3ebb
+# %% ../nbs/21_layers.ipynb #c482d316
 @patch
 def assign(self: Interests,
            vectors: np.ndarray,       # (n, d) of items, users or texts, by the encoder that made the item vectors
@@ -141,11 +143,11 @@ def assign(self: Interests,
           ) -> list[csr_matrix]:      # one (n, n_nodes) for each layer, rows sum to 1 or are empty
     "Which interests each vector has, on every layer; a zero vector has none."
     check(hasattr(self, 'centroids'), 'this tree of interests is not fitted; call fit(item_vectors, item_texts) first')
-    vectors = check_vectors(vectors)
+    source, vectors = vectors, check_vectors(vectors)
     check(vectors.shape[1] == len(self.mean), f'vectors of {vectors.shape[1]} numbers for a tree of {len(self.mean)}; use the same encoder')
     centred, fine = self._center(vectors), self.centroids[-1]
     parts = [_soft(centred[i:i + block] @ fine.T, top or self.top, self.temperature) for i in range(0, max(1, len(vectors)), block)]
-    return self._upwards(vstack(parts, format='csr'))
+    return [trace(layer, source, self) for layer in self._upwards(vstack(parts, format='csr'))]
 
 @patch
 def _upwards(self: Interests, layer: csr_matrix) -> list[csr_matrix]:
@@ -193,7 +195,7 @@ def _heaviest(layer: csr_matrix, keep: int) -> csr_matrix:
     total = np.bincount(row[kept], layer.data[kept], minlength=layer.shape[0])
     return csr_matrix((layer.data[kept] / total[row[kept]], (row[kept], layer.indices[kept])), shape=layer.shape, dtype=np.float32)
 
-# %% ../nbs/21_layers.ipynb #74106a91
+# %% ../nbs/21_layers.ipynb #234dc810
 @patch
 def profile(self: Interests,
             chosen: csr_matrix,                  # (n_users, n_items) from the training part, weights 0 or more
@@ -206,10 +208,11 @@ def profile(self: Interests,
     check(chosen.shape[1] == n_items, f'the matrix has {chosen.shape[1]} items and the tree {n_items}; use the same data set for both')
     check(chosen.nnz == 0 or chosen.data.min() >= 0, 'the matrix holds negative values; take the positive ones, as in train.positives(4).matrix()')
     layers = [_heaviest(chosen @ items, keep) for items in self.items]
-    if vectors is None: return layers
+    chose = Origin(chosen.sign().tocsr())
+    if vectors is None: return [trace(layer, chose, self) for layer in layers]
     check(len(vectors) == chosen.shape[0], f'{len(vectors)} vectors for {chosen.shape[0]} users; give one row for each user')
-    vectors = np.where(np.diff(layers[-1].indptr)[:, None] > 0, 0, vectors)    # only those who have no list yet
-    return [(a + b).tocsr() for a, b in zip(layers, self.assign(vectors))]
+    source, vectors = vectors, np.where(np.diff(layers[-1].indptr)[:, None] > 0, 0, vectors)    # only those who have no list yet
+    return [trace(a + b, chose, source, self) for a, b in zip(layers, self.assign(vectors))]
 
 # %% ../nbs/21_layers.ipynb #e9a10c15
 @patch
@@ -224,7 +227,7 @@ def layer_scores(self: Interests,
     total = sum(w * (u[users] @ items.T) for w, u, items in zip(weights, user_layers, self.items))
     return total.toarray().astype(np.float32)
 
-# %% ../nbs/21_layers.ipynb #65957026
+# %% ../nbs/21_layers.ipynb #5ea3b1d1
 @patch
 def features(self: Interests,
              layers: list,                    # of users or of items
@@ -232,7 +235,7 @@ def features(self: Interests,
             ) -> csr_matrix:                  # (n, sum of n_nodes) float32
     "All layers side by side, as features for a sparse model."
     weights = np.ones(len(layers)) if weights is None else weights
-    return hstack([w * layer for w, layer in zip(weights, layers)], format='csr', dtype=np.float32)
+    return trace(hstack([w * layer for w, layer in zip(weights, layers)], format='csr', dtype=np.float32), *layers)
 
 # %% ../nbs/21_layers.ipynb #6d1f7cb6
 @patch
@@ -257,16 +260,16 @@ def _ancestor(self: Interests, l: int, node: int) -> int:
     for parents in self.parents[l:0:-1]: node = int(parents[node])
     return node
 
-# %% ../nbs/21_layers.ipynb #171f90eb
+# %% ../nbs/21_layers.ipynb #91045af1
 @patch
 def save(self: Interests, folder: str | Path) -> None:
     "Save the tree as a folder of JSON and plain arrays."
     check(hasattr(self, 'items'), 'this tree of interests is not fitted, so there is nothing to save')
-    arrays = {'mean': self.mean}
+    arrays = {'mean': self.mean} | ({} if self.origin is None or self.origin.pairs is None else {'pairs': self.origin.pairs})
     for l in range(len(self.names)):
         arrays |= {f'centroids{l}': self.centroids[l], f'parents{l}': self.parents[l], f'items{l}': self.items[l]}
     save_arrays(folder, 'Interests', arrays, {'names': self.names, 'sizes': self.sizes, 'top': self.top,
-                                              'temperature': self.temperature, 'seed': self.seed})
+                                              'temperature': self.temperature, 'seed': self.seed, 'traced': self.origin is not None})
 
 @patch(cls_method=True)
 def load(cls: Interests, folder: str | Path) -> Interests:
@@ -276,4 +279,6 @@ def load(cls: Interests, folder: str | Path) -> Interests:
     self.mean, self.names = arrays['mean'], meta['names']
     for part in ('centroids', 'parents', 'items'):
         setattr(self, part, [arrays[f'{part}{l}'] for l in range(len(self.names))])
+    self.origin = Origin(arrays.get('pairs')) if meta['traced'] else None
+    self.items = [trace(layer, self) for layer in self.items]
     return self

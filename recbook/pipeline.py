@@ -6,7 +6,7 @@
 __all__ = ['RECIPES', 'MODELS', 'METRICS', 'open_data', 'liked', 'Features', 'quiet', 'make_features', 'Recipe', 'main_nodes',
            'able', 'check_models', 'fit_model', 'Run', 'learn', 'judge', 'run', 'whole', 'planted_ari']
 
-# %% ../nbs/44_pipeline.ipynb #e739828f
+# %% ../nbs/44_pipeline.ipynb #5ebb463c
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
@@ -25,6 +25,7 @@ from .evaluate import Report, evaluate, tune
 from .hybrid import LightFMModel
 from .interests import user_vectors
 from .layers import Interests, strongest
+from .provenance import trace
 from .sources import load, load_files
 from .text import item_texts, user_texts
 from .world import World
@@ -93,7 +94,7 @@ class Recipe:
     language: bool = False                                # whether it needs Features
     keep: bool = False                                    # slow to fit and small: keep the trials, fit none twice
 
-# %% ../nbs/44_pipeline.ipynb #1f5e3243
+# %% ../nbs/44_pipeline.ipynb #fecc3664
 def _lightfm(parts: Split, features: Features | None, seed: int, **settings: Any) -> LightFMModel:
     "LightFM on ids; the number of epochs is chosen on the validation part."
     valid = parts.valid if len(parts.valid) else None
@@ -105,7 +106,7 @@ def main_nodes(layers: list[csr_matrix]) -> csr_matrix:   # (n, n_nodes) each; g
         best = strongest(layer)
         rows = np.flatnonzero(best >= 0)
         return csr_matrix((np.ones(len(rows), np.float32), (rows, best[rows])), shape=layer.shape)
-    return hstack([ones(layer) for layer in layers], format='csr')
+    return trace(hstack([ones(layer) for layer in layers], format='csr'), *layers)
 
 def _hybrid(parts: Split, features: Features, seed: int, **settings: Any) -> LightFMModel:
     "LightFM on ids and interest layers; main nodes alone, since an epoch costs as much as a row is long."

@@ -6,7 +6,7 @@
 __all__ = ['STOP_WORDS', 'STOP_CHARACTERS', 'check_texts', 'clean_text', 'clean_texts', 'tokens', 'item_texts', 'user_texts',
            'behaviour_texts', 'keywords']
 
-# %% ../nbs/10_text.ipynb #215aedfd
+# %% ../nbs/10_text.ipynb #d8b9d148
 import html
 import re
 import unicodedata
@@ -19,6 +19,7 @@ from scipy.sparse import csr_matrix
 
 from .core import RecbookError, check
 from .data import Dataset
+from .provenance import trace
 
 # %% ../nbs/10_text.ipynb #57c36a59
 def check_texts(texts: Iterable[str],   # list, array or pandas column
@@ -106,7 +107,7 @@ def tokens(s: str,                # clean text
         words = [part for run in _WORD.findall(s.replace('’', "'")) for part in _split(run)]
     return [w for w in words if w not in STOP_WORDS] if stop else words
 
-# %% ../nbs/10_text.ipynb #14de0f27
+# %% ../nbs/10_text.ipynb #e21e0ca8
 def _sentences(texts: Iterable[str]) -> list[str]:
     "Each text closed by a full stop, unless it is empty or closed already."
     return [t if not t or t[-1] in '.!?。…' else t + '.' for t in texts]
@@ -117,7 +118,7 @@ def item_texts(dataset: Dataset) -> list[str]:
     title = items['title'].where((items['title'] != items['id'].astype(str)) | ~items['title'].str.contains(r'\d'), '')
     tags = items['tags'].str.replace('|', ', ')
     parts = [_sentences(clean_texts(column)) for column in (title, items['text'], tags)]
-    return [' '.join(filter(None, row)) for row in zip(*parts)]
+    return trace([' '.join(filter(None, row)) for row in zip(*parts)])       # from no event
 
 # %% ../nbs/10_text.ipynb #c2689b4f
 _UNIT = re.compile(rf'[{_CJK}]|[^\s{_CJK}]+')
@@ -144,7 +145,7 @@ def _chosen(train: Dataset, min_value: float | None, keys: tuple) -> pd.DataFram
     by = [-e[key].to_numpy() for key in reversed(keys)]
     return e.iloc[np.lexsort((-np.arange(len(e)), *by, e['user'].to_numpy()))]
 
-# %% ../nbs/10_text.ipynb #4bc864af
+# %% ../nbs/10_text.ipynb #6f6961e3
 def user_texts(train: Dataset,              # only these events are read: give the training part
                limit: int = 8,              # most texts of a user
                words: int = 64,             # most words of a user's text; enough for a taste, short to encode
@@ -156,9 +157,9 @@ def user_texts(train: Dataset,              # only these events are read: give t
     e = e[~e.duplicated(['user', 'text'])]
     e = e[e.groupby('user').cumcount() < limit]
     texts = _joined(e['user'], _sentences(clean_texts(e['text'])), train.n_users, ' ')
-    return [_first_words(' '.join(t.split()), words) for t in texts]
+    return trace([_first_words(' '.join(t.split()), words) for t in texts], train)
 
-# %% ../nbs/10_text.ipynb #56c3f60a
+# %% ../nbs/10_text.ipynb #073373fc
 def behaviour_texts(train: Dataset,                   # only these events are read
                     titles: Sequence[str] | None = None,   # n_items names; the item titles if None
                     limit: int = 10,                  # most items of a user
@@ -176,7 +177,7 @@ def behaviour_texts(train: Dataset,                   # only these events are re
     rank, used = e.groupby('user').cumcount(), pd.Series(size[item], index=e.index).groupby(e['user']).cumsum()
     keep = ((rank < limit) & ((used <= words) | (rank == 0))).to_numpy()
     names = np.array(titles, dtype=object)[item[keep]]
-    return [t and lead + t for t in _joined(e['user'].to_numpy()[keep], names, train.n_users, '; ')]
+    return trace([t and lead + t for t in _joined(e['user'].to_numpy()[keep], names, train.n_users, '; ')], train)
 
 # %% ../nbs/10_text.ipynb #9794b3ff
 def _class_tfidf(counts: csr_matrix,    # (n_texts, n_words) 1 where a text holds a word

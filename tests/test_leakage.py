@@ -2,12 +2,12 @@
 import numpy as np
 import pytest
 
+from recbook.core import RecbookError
 from recbook.data import Dataset, Split, split
-from recbook.pipeline import learn, make_features
+from recbook.pipeline import learn, main_nodes, make_features
+from recbook.provenance import MARK, check_leakage, origin_of, same
 from recbook.text import item_texts, keywords, user_texts
 from recbook.world import World
-
-MARK = 'xyzzyplugh'
 
 
 @pytest.fixture(scope='module')
@@ -18,15 +18,6 @@ def parts() -> Split:
 def planted(part: Dataset) -> Dataset:
     "The part with the marker in every text."
     return Dataset(part.events.assign(text=(MARK + ' ' + part.events['text'].astype(str))), part.items, part.users)
-
-
-def arrays(value, seen=None):
-    "All numbers below an object, whatever it is made of."
-    if isinstance(value, np.ndarray): yield value
-    elif hasattr(value, 'indptr'): yield from (value.data, value.indices, value.indptr)
-    elif isinstance(value, dict): yield from (a for v in value.values() for a in arrays(v))
-    elif isinstance(value, (list, tuple)): yield from (a for v in value for a in arrays(v))
-    elif hasattr(value, '__dict__'): yield from arrays({k: v for k, v in vars(value).items() if 'seconds' not in k})
 
 
 def marked_run(parts: Split) -> Split:
@@ -44,7 +35,7 @@ def marked_run(parts: Split) -> Split:
 @pytest.mark.parametrize('encoder', ['tfidf', 'auto'])
 def test_held_out_texts_change_no_feature(parts, encoder):
     clean, again = make_features(parts.train, encoder), make_features(marked_run(parts).train, encoder)
-    assert all(np.array_equal(a, b) for a, b in zip(arrays(clean), arrays(again), strict=True))
+    assert same(clean, again)
 
 
 def test_the_marker_stands_in_no_text_or_name(parts):
@@ -61,6 +52,17 @@ def test_the_marker_would_be_found(parts):
     assert any(MARK in text for text in user_texts(planted(parts.train)))
     clean, again = make_features(parts.train, 'tfidf'), make_features(planted(parts.train), 'tfidf')
     assert not np.array_equal(clean.user_vectors, again.user_vectors)
+
+
+@pytest.mark.parametrize('encoder', ['tfidf', 'auto'])
+def test_every_feature_says_what_it_was_built_from(parts, encoder):
+    def make(part):
+        made = make_features(part.train, encoder)
+        return {'items': made.item_vectors, 'users': made.user_vectors, 'user layers': made.user_layers,
+                'item layers': made.interests.items, 'main nodes': main_nodes(made.interests.items), 'tree': made.interests}
+    assert check_leakage(parts, make) == []                   # nothing without a label, nothing that has seen the test part
+    assert (origin_of(make(parts)['users']).pairs != parts.train.matrix()).nnz == 0
+    with pytest.raises(RecbookError, match='users was built from'): check_leakage(parts, make(Split(parts.test, parts.valid, parts.test, 'leak')))
 
 
 def test_held_out_events_change_no_model(parts):

@@ -6,6 +6,7 @@ from recbook.core import RecbookError
 from recbook.data import split
 from recbook.layers import Interests
 from recbook.pipeline import RECIPES, learn
+from recbook.provenance import check_leakage
 from recbook.world import World
 
 
@@ -24,6 +25,8 @@ def test_a_model_comes_back(result, name, tmp_path):
     items, scores = model.recommend(users, 5)
     items_again, scores_again = again.recommend(users, 5)
     assert np.array_equal(items, items_again) and np.array_equal(scores, scores_again)
+    assert check_leakage(result.parts, again.features()) == check_leakage(result.parts, model.features()) == []
+    assert set(again.features()) == set(model.features())
     assert not list((tmp_path/'model').glob('*.pkl'))
     assert [p.name for p in tmp_path.iterdir()] == ['model']
 
