@@ -10,17 +10,15 @@ NDCG@10 is the mean over users with test items. Results, settings and all trials
 import argparse
 import json
 import os
-import platform
-import subprocess
 from dataclasses import replace
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
 
 for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'): os.environ.setdefault(name, '1')
 
 import numpy as np
+from common import commit, machine, versions
 from scipy.sparse import csr_matrix
 
 from recbook.baselines import Popular, Recommender
@@ -29,6 +27,7 @@ from recbook.content import Content
 from recbook.core import cache_dir, write_aside
 from recbook.data import random_split
 from recbook.encode import Encoder
+from recbook.factors import IALS
 from recbook.hybrid import LightFMModel
 from recbook.layers import Interests
 from recbook.metrics import measure
@@ -42,22 +41,6 @@ SIZES = (12, 60, 300)                                    # nodes of the broad, m
 IDS = [{'item_alpha': a} for a in (3e-4, 1e-4, 1e-3)]
 HYBRID = [dict(zip(('item_alpha', 'feature_weight', 'backoff'), row)) for row in ((3e-4, .5, 20.), (1.5e-4, .5, 20.), (3e-4, .1, 0.))]
 LIGHTFM = {'dim': 64, 'lr': .03, 'user_alpha': 1e-6}     # .02 takes twice the epochs to the same height, .05 and more end lower
-
-
-class IALS(Recommender):
-    "Implicit matrix factorisation by alternating least squares (Hu, Koren and Volinsky 2008), from the package implicit."
-    def __init__(self, dim: int = 64, reg: float = 5., alpha: float = 5., epochs: int = 15, seed: int = 0):
-        self.dim, self.reg, self.alpha, self.epochs, self.seed = dim, reg, alpha, epochs, seed
-
-    def _fit(self, train):
-        from implicit.als import AlternatingLeastSquares
-        net = AlternatingLeastSquares(factors=self.dim, regularization=self.reg, alpha=self.alpha, iterations=self.epochs,
-                                      random_state=self.seed, num_threads=1)
-        net.fit(train.matrix(), show_progress=False)
-        self.users, self.items = net.user_factors, net.item_factors
-
-    def scores(self, users):
-        return self.users[users] @ self.items.T
 
 
 def grid(**values) -> list[dict]:
@@ -77,29 +60,6 @@ def paired(a: np.ndarray, b: np.ndarray, seed: int, n: int = 10_000) -> dict:
     means = np.concatenate([rng.choice(d, (100, len(d))).mean(axis=1) for _ in range(n // 100)])
     low, high = np.quantile(means, [.025, .975])
     return {'difference': float(d.mean()), 'interval': [float(low), float(high)], 'level': .95, 'samples': n, 'users': len(d)}
-
-
-def machine() -> dict:
-    "Processor, cores, system; no names of hosts or people."
-    cpu = platform.processor()
-    if Path('/proc/cpuinfo').exists():
-        names = [line.split(':')[1].strip() for line in Path('/proc/cpuinfo').read_text().splitlines() if line.startswith('model name')]
-        cpu = names[0] if names else cpu
-    return {'cpu': cpu, 'cores': os.cpu_count(), 'system': platform.system(), 'threads_used': 1}
-
-
-def versions() -> dict:
-    found = {'python': platform.python_version()}
-    for name in ('numpy', 'scipy', 'pandas', 'scikit-learn', 'torch', 'transformers', 'rectools-lightfm', 'implicit', 'recbook'):
-        try: found[name] = version(name)
-        except PackageNotFoundError: continue
-    return found
-
-
-def commit() -> str | None:
-    "The commit of the working tree, if there is one."
-    run = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=HERE, capture_output=True, text=True)
-    return run.stdout.strip() if run.returncode == 0 else None
 
 
 class Bench:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KINDS', 'similarity', 'neighbours', 'ItemKNN', 'UserKNN', 'EASE']
 
-# %% ../nbs/30_cf.ipynb #4544a8bd
+# %% ../nbs/30_cf.ipynb #de416573
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix, vstack
 from .baselines import Recommender
 from .core import check, suggest
 from .data import Dataset
-from .metrics import top_k
+from .lists import top_k
 
 # %% ../nbs/30_cf.ipynb #0b79316a
 KINDS = ('cosine', 'pearson', 'jaccard', 'euclid')

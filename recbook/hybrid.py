@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOSSES', 'LEARNED', 'with_ids', 'fade', 'LightFMModel']
 
-# %% ../nbs/32_hybrid.ipynb #60f23ae5
+# %% ../nbs/32_hybrid.ipynb #d9a02706
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -17,7 +17,8 @@ from scipy.sparse import csr_matrix, diags_array, hstack
 from .baselines import Recommender
 from .core import RecbookError, check, progress, suggest
 from .data import Dataset
-from .metrics import measure, top_k
+from .lists import top_k
+from .metrics import measure
 
 # %% ../nbs/32_hybrid.ipynb #f395c6f3
 LOSSES = ('warp', 'bpr', 'logistic')

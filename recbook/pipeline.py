@@ -6,7 +6,7 @@
 __all__ = ['RECIPES', 'MODELS', 'METRICS', 'open_data', 'liked', 'Features', 'quiet', 'make_features', 'Recipe', 'main_nodes',
            'able', 'check_models', 'fit_model', 'Run', 'learn', 'judge', 'run', 'whole', 'planted_ari']
 
-# %% ../nbs/44_pipeline.ipynb #5ebb463c
+# %% ../nbs/44_pipeline.ipynb #6f152abf
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
@@ -21,11 +21,12 @@ from .content import Content
 from .core import check, suggest
 from .data import Dataset, Split, clean, split
 from .encode import Encoder
-from .evaluate import Report, evaluate, tune
+from .evaluate import Report, evaluate
 from .hybrid import LightFMModel
 from .interests import user_vectors
 from .layers import Interests, strongest
 from .provenance import trace
+from .search import tune
 from .sources import load, load_files
 from .text import item_texts, user_texts
 from .world import World
