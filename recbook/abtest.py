@@ -32,14 +32,15 @@ def assign(user_ids: Sequence,                    # (n,) any ids: texts or numbe
     arm = np.searchsorted(np.where(ends > 1 - 1e-9, 1, ends), number, side='right')
     return np.where(arm < len(ends), arm, -1).astype(np.int8)
 
-# %% ../nbs/41_abtest.ipynb #f885b5cf
+# %% ../nbs/41_abtest.ipynb #4f7cb46f
 def sample_ratio(counts: Sequence[int],                  # users seen in each arm
                  shares: Sequence[float] = (.5, .5),     # planned
                 ) -> float:                              # below 0.001: find the fault before you read the test
     "The p-value of the counts if the lot was fair (Pearson's chi-square)."
     from scipy.stats import chi2
     counts, shares = np.asarray(counts, float), np.asarray(shares, float)
-    check(len(counts) == len(shares) and counts.sum() > 0, f'there are {len(counts)} counts for {len(shares)} shares; give one for each arm')
+    check(len(counts) == len(shares) and counts.sum() > 0,
+          f'there are {len(counts)} counts for {len(shares)} shares; give one for each arm')
     expected = counts.sum() * shares / shares.sum()
     return float(chi2.sf(((counts - expected) ** 2 / expected).sum(), len(counts) - 1))
 
@@ -73,7 +74,7 @@ class Outcome:
         if np.ndim(self.difference): return f'{np.size(self.difference):,} outcomes'
         return f'{self.difference:+.4f}, {self.level:.0%} interval {self.low:+.4f} to {self.high:+.4f}, p = {self.p:.2g}'
 
-# %% ../nbs/41_abtest.ipynb #ad379d09
+# %% ../nbs/41_abtest.ipynb #a5af7cf3
 def _values(values: Any, name: str = 'values') -> np.ndarray:
     "Finite float64 (n,)."
     values = np.asarray(values, dtype=float)
@@ -87,7 +88,8 @@ def ab_test(values: np.ndarray,     # (n_users,) what each user did
            ) -> Outcome:            # numbers, or arrays (m,)
     "Mean of B minus mean of A (Welch 1947)."
     values, arm = _values(values), np.asarray(arm)
-    check(arm.shape[-1:] == values.shape and np.isin(arm, (0, 1)).all(), 'arm must hold 0 or 1 for each user; drop those outside the test')
+    check(arm.shape[-1:] == values.shape and np.isin(arm, (0, 1)).all(),
+          'arm must hold 0 or 1 for each user; drop those outside the test')
     x, b = values - values.mean(), arm.astype(float)
     n = np.stack([len(x) - b.sum(axis=-1), b.sum(axis=-1)])                        # (2,) or (2, m)
     check(n.min() >= 2, 'each arm needs at least two users')
@@ -154,13 +156,14 @@ def power(effect: Any,            # true difference, or an array of them
     shift, z = np.abs(effect) / np.sqrt(_variance(sd, share_b) / np.asarray(n_users)), norm.ppf((1 + level) / 2)
     return norm.cdf(shift - z) + norm.cdf(-shift - z)
 
-# %% ../nbs/41_abtest.ipynb #0a258de1
+# %% ../nbs/41_abtest.ipynb #a099c239
 def cuped(values: np.ndarray,    # (n_users,) during the test
           before: np.ndarray,    # (n_users,) or (n_users, c): known before it began
          ) -> np.ndarray:        # (n_users,) with the same mean and less variance
     "Values without the part that a linear fit on `before` explains (Deng et al. 2013)."
     values, before = _values(values), np.asarray(before, dtype=float).reshape(len(values), -1)
-    check(np.isfinite(before).all(), 'before must hold finite numbers; give 0 to users who were not there, and a column that says so')
+    check(np.isfinite(before).all(),
+          'before must hold finite numbers; give 0 to users who were not there, and a column that says so')
     x = before - before.mean(axis=0)
     return values - x @ np.linalg.lstsq(x, values - values.mean(), rcond=None)[0]
 
@@ -180,7 +183,7 @@ def by_day(values: np.ndarray,    # (n_users,)
     mean = total / n
     return Outcome(mean[:, 1] - mean[:, 0], np.sqrt(((squares / n - mean**2) / (n - 1)).sum(axis=1)), level=level)
 
-# %% ../nbs/41_abtest.ipynb #e890a0ff
+# %% ../nbs/41_abtest.ipynb #f2d6b90d
 class AlwaysValid(NamedTuple):
     "What may be read on any day."
     p: np.ndarray       # (..., n_days) p-values that only fall
@@ -194,7 +197,8 @@ def always_valid(difference: np.ndarray,   # (..., n_days) as of each day
                 ) -> AlwaysValid:
     "The mSPRT with its p-values and confidence sequence (Robbins 1970; Johari et al. 2017)."
     d, v = np.asarray(difference, float), np.asarray(error, float) ** 2
-    check(tau > 0 and 0 < level < 1 and (v > 0).all(), 'tau and the errors must be above 0, and level between 0 and 1; begin to look later')
+    check(tau > 0 and 0 < level < 1 and (v > 0).all(),
+          'tau and the errors must be above 0, and level between 0 and 1; begin to look later')
     log_bet = .5 * np.log(v / (v + tau**2)) + tau**2 * d**2 / (2 * v * (v + tau**2))
     margin = np.sqrt(v * (v + tau**2) / tau**2 * (np.log1p(tau**2 / v) - 2 * np.log(1 - level)))
     return AlwaysValid(np.minimum.accumulate(np.exp(-np.maximum(log_bet, 0)), axis=-1), d - margin, d + margin)
@@ -215,7 +219,7 @@ def holds(outcome: Outcome,     # of a metric where more is better
     check(margin > 0, f'a margin is the loss that one can live with, above 0, and is {margin:g}')
     return bool(outcome.low > -margin)
 
-# %% ../nbs/41_abtest.ipynb #f84384e0
+# %% ../nbs/41_abtest.ipynb #30c66495
 def verdict(outcome: Outcome,                 # of the main metric; more is better
             metric: str = 'the metric',
             counts: Sequence[int] = (1, 1),   # users in each arm
@@ -224,7 +228,8 @@ def verdict(outcome: Outcome,                 # of the main metric; more is bett
            ) -> str:
     "What follows from a test, in plain words."
     if (p := sample_ratio(counts, shares)) < .001:
-        return f'Do not read this test: {" and ".join(f"{n:,}" for n in counts)} users do not fit the planned shares (p = {p:.1g}). Find out who is missing.'
+        seen = ' and '.join(f'{n:,}' for n in counts)
+        return f'Do not read this test: {seen} users do not fit the planned shares (p = {p:.1g}). Find out who is missing.'
     facts = f'{metric}: {outcome!r}'
     broken = [name for name, (guard, margin) in (guardrails or {}).items() if not holds(guard, margin)]
     if outcome.high < 0: return f'Keep A: B is worse ({facts}).'

@@ -99,7 +99,7 @@ def demo(data: DataName = 'world', encoder: EncoderName = 'auto',
     write_json(json, result.summary())
     say(f'report: {path}')
 
-# %% ../nbs/60_cli.ipynb #22b5dbdb
+# %% ../nbs/60_cli.ipynb #c33355bb
 def show_board(result: 'Run', metrics: list[str] | None = None) -> None:   # metrics: None for all
     "Print the leader board of a run, each mean with its 95% interval."
     means = result.report.summary().sort_values(result.report.metrics[0], ascending=False, kind='stable')
@@ -108,6 +108,7 @@ def show_board(result: 'Run', metrics: list[str] | None = None) -> None:   # met
         table[m] = [f'{v:.4f} [{low:.4f}, {high:.4f}]' for v, low, high in means[[m, f'{m} low', f'{m} high']].to_numpy()]
     for c in ('fit_seconds', 'score_seconds'): table[c.replace('_', ' ')] = means[c].map('{:.2f}'.format)
     show(f'{result.data}; {result.parts.spec}, full ranking, 95% intervals', table)
+    print(result.report.verdict())
 
 def show_user(result: 'Run', user: int, k: int) -> None:
     "Print a user's named interests and list with reasons."

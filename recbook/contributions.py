@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CELLS', 'voters', 'shapley', 'tree_shap', 'PairTrees', 'plot_shap', 'plot_contributions']
 
-# %% ../nbs/42_contributions.ipynb #7650b957
+# %% ../nbs/42_contributions.ipynb #9c1a5e73
 from math import factorial
 from typing import Any, Callable, Sequence
 
@@ -20,6 +20,7 @@ from .content import Content
 from .core import RecbookError, as_rng, check
 from .data import Dataset, random_split
 from .hybrid import LightFMModel, fade
+from .provenance import origin_of
 
 # %% ../nbs/42_contributions.ipynb #25e6584b
 @patch
@@ -115,7 +116,7 @@ def tree_shap(trees: Any,                # a fitted GradientBoostingClassifier
     explainer = _shap().TreeExplainer(trees, data=background, feature_perturbation='interventional')
     return explainer.shap_values(x), float(np.ravel(explainer.expected_value)[0])
 
-# %% ../nbs/42_contributions.ipynb #b30f39d6
+# %% ../nbs/42_contributions.ipynb #f9d0d4c9
 CELLS = 1 << 20   # pairs worked on at a time: 40 MB of features
 
 class PairTrees(Recommender):
@@ -127,6 +128,7 @@ class PairTrees(Recommender):
                  negatives: int = 4,    # items drawn at random for each one that was chosen
                  seed: int = 0):
         self.layers, self.n_trees, self.depth, self.negatives, self.seed = layers, n_trees, depth, negatives, seed
+        self.origins = {'layers': origin_of(layers)}
         self.feature_names = [f'layer {l}' for l in range(len(layers))] + ['alike', 'popular']
 
     def _state(self) -> tuple[dict, dict]: raise RecbookError('PairTrees cannot be saved; keep its settings, and fit it again')

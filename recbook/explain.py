@@ -6,7 +6,7 @@
 __all__ = ['VERBS', 'PAIRS', 'Reason', 'check_reasons', 'rating_words', 'deeds', 'shared_nodes', 'node_weights', 'titles_of',
            'node_reasons', 'layer_reasons', 'explain_list', 'cite', 'neighbour_reasons', 'feature_reasons']
 
-# %% ../nbs/42_explain.ipynb #6eed211b
+# %% ../nbs/42_explain.ipynb #fd4cac26
 from dataclasses import InitVar, dataclass
 from typing import Any, Sequence
 
@@ -20,6 +20,7 @@ from .core import check
 from .data import Dataset
 from .hybrid import LightFMModel
 from .layers import Interests, strongest
+from .text import tokens
 
 # %% ../nbs/42_explain.ipynb #14fc7321
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class Reason:
         check(len(np.unique(self.evidence)) == len(self.evidence) == len(self.weights),
               'evidence must name each item once, with one weight for each')
 
-# %% ../nbs/42_explain.ipynb #84df8194
+# %% ../nbs/42_explain.ipynb #b3eec8c5
 def check_reasons(reasons: Sequence[Reason],
                   train: Dataset,      # what users did
                  ) -> int:             # how many citations were looked up
@@ -50,7 +51,8 @@ def check_reasons(reasons: Sequence[Reason],
     known = np.unique(e['user'].to_numpy(np.int64) * train.n_items + e['item'].to_numpy())
     bad = np.flatnonzero(~np.isin(user * train.n_items + item, known))
     first = f'user {user[bad[0]]} of item {item[bad[0]]}' if len(bad) else ''
-    check(not len(bad), f'{len(bad):,} citations are of things that never happened, the first by {first}; make reasons from the training part alone')
+    check(not len(bad), f'{len(bad):,} citations are of things that never happened, the first by {first}; '
+                        'make reasons from the training part alone')
     return len(user)
 
 # %% ../nbs/42_explain.ipynb #d9425d4a
@@ -116,7 +118,7 @@ def node_weights(interests: Interests, layer: np.ndarray, node: np.ndarray, item
         if len(at): weight[at] = np.asarray(has[items[at], node[at]]).ravel()
     return weight
 
-# %% ../nbs/42_explain.ipynb #5dddb9cf
+# %% ../nbs/42_explain.ipynb #90f9a98f
 def _sentence(interest: str,    # '' if none is shared
               deed: str,        # of the strongest event that is cited; '' if none is
               title: str,       # of its item
@@ -131,13 +133,17 @@ def _sentence(interest: str,    # '' if none is shared
     if interest: return f'because of {interest}, one of your interests'
     return 'it shares no interest with you so far' if known else 'nothing is known about you yet'
 
+def _mentions(texts: Sequence[str], names: Sequence[str]) -> list[bool]:
+    "Whether each text holds a word of its name."
+    return [not set(tokens(text)).isdisjoint(tokens(name)) for text, name in zip(texts, names)]
+
 def titles_of(train: Dataset,
               items: np.ndarray,      # (n,) codes
               ids: bool = False,      # give the id of an item without a title
              ) -> list[str]:          # (n,); '' where an item has only an id
     "Titles of items."
-    title, id = (train.items[c].iloc[items] for c in ('title', 'id'))
-    return [t if ids or t != str(i) else '' for t, i in zip(title, id)]
+    title, code = (train.items[c].iloc[items] for c in ('title', 'id'))
+    return [t if ids or t != str(i) else '' for t, i in zip(title, code)]
 
 # %% ../nbs/42_explain.ipynb #36ab07b7
 def _packed(users: np.ndarray, items: np.ndarray, cited: pd.DataFrame, events: pd.DataFrame, texts: list[str]) -> list[Reason]:
@@ -148,7 +154,7 @@ def _packed(users: np.ndarray, items: np.ndarray, cited: pd.DataFrame, events: p
     return [Reason(int(u), int(i), item[a:b], weight[a:b], text, own[c:d])
             for u, i, a, b, c, d, text in zip(users, items, ends, ends[1:], own_ends, own_ends[1:], texts)]
 
-# %% ../nbs/42_explain.ipynb #000df9be
+# %% ../nbs/42_explain.ipynb #d1615884
 def node_reasons(train: Dataset,          # what may be cited
                  interests: Interests,
                  users: np.ndarray,       # (n,) codes
@@ -160,16 +166,17 @@ def node_reasons(train: Dataset,          # what may be cited
                 ) -> list[Reason]:
     "For each pair a reason that names the node and cites the user's own strongest events in it."
     events, pairs = _layout(train, users), np.arange(len(users))
+    names = [mark + interests.names[l][k] + mark if k >= 0 else '' for l, k in zip(layer, node)]
     at, item = events['pair'].to_numpy(), events['item'].to_numpy()
     weight = node_weights(interests, layer[at], node[at], item) * events['value'].to_numpy()
     again = np.isin(pairs, at[item == items[at]])
-    weight = np.where(again[at], item == items[at], weight)
+    weight = np.where(again[at], item == items[at], weight).astype(float)
     wrote = (node >= 0) & ~np.isin(pairs, at[weight > 0])                  # no own item in the node: look at the texts
-    said = train.events['text'].to_numpy()[events['row']] != ''
-    cited = _cited(events, np.where(wrote[at], said, weight), n)
+    rows = np.flatnonzero(wrote[at])
+    weight[rows] = _mentions(train.events['text'].iloc[events['row'].iloc[rows]], [names[p] for p in at[rows]])
+    cited = _cited(events, weight, n)
     first, deed, title = cited.drop_duplicates('pair'), np.full(len(users), '', object), np.full(len(users), '', object)
     deed[first['pair']], title[first['pair']] = deeds(train, first['row'].to_numpy()), titles_of(train, first['item'])
-    names = [mark + interests.names[l][k] + mark if k >= 0 else '' for l, k in zip(layer, node)]
     wrote &= np.isin(pairs, first['pair'])
     texts = [_sentence(*row) for row in zip(names, deed, title, again, wrote, np.isin(pairs, at))]
     return _packed(users, items, cited, events, texts)

@@ -6,14 +6,14 @@
 __all__ = ['folder', 'changed_pasts', 'lime_weights', 'lime_reasons', 'fidelity', 'random_like', 'compare_reasons',
            'plot_fidelity', 'stability']
 
-# %% ../nbs/42_fidelity.ipynb #4ac60ae9
+# %% ../nbs/42_fidelity.ipynb #f6271a54
 from inspect import signature
 from itertools import combinations
 from typing import Any, Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix
 
 from .baselines import Recommender
 from .chance import bootstrap

@@ -13,7 +13,7 @@ import numpy as np
 from .abtest import Outcome
 from .core import as_rng, check
 
-# %% ../nbs/41_interleave.ipynb #c33fea99
+# %% ../nbs/41_interleave.ipynb #11b009b2
 def team_draft(first: np.ndarray,     # (n, k) ranking A of each user, no item twice
                second: np.ndarray,    # (n, k) ranking B
                seed: Any = 0,
@@ -23,7 +23,8 @@ def team_draft(first: np.ndarray,     # (n, k) ranking A of each user, no item t
     check(both[0].ndim == 2 and both[0].shape == both[1].shape, 'the rankings must be two tables of the same shape (n, k)')
     for ranking in both:
         ordered = np.sort(ranking, axis=1)
-        check((ordered[:, 1:] != ordered[:, :-1]).all() and (ordered[:, :1] >= 0).all(), 'a ranking must hold k different items, and none below 0')
+        check((ordered[:, 1:] != ordered[:, :-1]).all() and (ordered[:, :1] >= 0).all(),
+              'a ranking must hold k different items, and none below 0')
     (n, k), rows = both[0].shape, np.arange(len(both[0]))
     used = [np.zeros((n, k), bool), np.zeros((n, k), bool)]
     items, team = np.empty_like(both[0]), np.empty((n, k), np.int8)
@@ -34,20 +35,22 @@ def team_draft(first: np.ndarray,     # (n, k) ranking A of each user, no item t
         for ranking, u in zip(both, used): u |= ranking == items[:, [place]]
     return items, team
 
-# %% ../nbs/41_interleave.ipynb #599177f7
+# %% ../nbs/41_interleave.ipynb #37934150
 def credit(clicked: np.ndarray,   # bool (n, k)
            team: np.ndarray,      # (n, k) 0 or 1, from `team_draft`
           ) -> np.ndarray:        # (n,) above 0: the user prefers B
     "Clicks on the picks of B minus clicks on those of A."
     clicked, team = np.asarray(clicked), np.asarray(team, dtype=np.int64)
-    check(clicked.shape == team.shape and clicked.ndim == 2, f'clicked has the shape {clicked.shape} and team {team.shape}; give one entry for each place of each list')
+    check(clicked.shape == team.shape and clicked.ndim == 2,
+          f'clicked has the shape {clicked.shape} and team {team.shape}; give one entry for each place of each list')
     return (clicked * (2 * team - 1)).sum(axis=1)
 
-# %% ../nbs/41_interleave.ipynb #bd20a9a5
+# %% ../nbs/41_interleave.ipynb #c3b43ed7
 def mean_test(values: np.ndarray,    # (n,) one for each user
               level: float = .95,    # of the interval
              ) -> Outcome:
     "Is the mean different from 0? Student's test of one sample."
     values = np.asarray(values, dtype=float)
-    check(values.ndim == 1 and len(values) > 1 and np.isfinite(values).all(), 'values must hold a finite number for each of at least two users')
+    check(values.ndim == 1 and len(values) > 1 and np.isfinite(values).all(),
+          'values must hold a finite number for each of at least two users')
     return Outcome(values.mean(), values.std(ddof=1) / np.sqrt(len(values)), len(values) - 1, level)

@@ -237,7 +237,7 @@ def features(self: Interests,
     weights = np.ones(len(layers)) if weights is None else weights
     return trace(hstack([w * layer for w, layer in zip(weights, layers)], format='csr', dtype=np.float32), *layers)
 
-# %% ../nbs/21_layers.ipynb #6d1f7cb6
+# %% ../nbs/21_layers.ipynb #491d4944
 @patch
 def reason(self: Interests,
            user_layers: list,   # from `profile` or `assign`
@@ -251,7 +251,7 @@ def reason(self: Interests,
         if not shared.nnz: continue
         node = int(strongest(shared)[0])
         broad = f' ({self.names[0][self._ancestor(l, node)]})' if l else ''
-        return f'you often choose "{self.names[l][node]}"{broad}'
+        return f'it shares your interest "{self.names[l][node]}"{broad}'
     return 'it shares no interest with you so far'
 
 @patch

@@ -164,7 +164,18 @@ def _rough(left: np.ndarray, right: np.ndarray, k: int, device: str) -> _Rough:
     return _Rough(torch.from_numpy(left).to(device, kind), table.to(device), (1.001 * far + 1e-30).astype(np.float32),
                   len(right), group, torch.int16 if kind == torch.bfloat16 else torch.int32)
 
-# %% ../nbs/03_lists.ipynb #2c78f3fe
+# %% ../nbs/03_lists.ipynb #85b01c33
+def _cells(exclude: csr_matrix, rows: Any, n: int) -> np.ndarray:
+    "Where the pairs to leave out stand in a table (items, n) of these rows, counted through."
+    if isinstance(rows, slice):                                       # a slice of the arrays, without copies
+        ends = exclude.indptr[rows.start:rows.stop + 1]
+        items = exclude.indices[ends[0]:ends[-1]]
+    else:
+        part = exclude[rows]
+        ends, items = part.indptr, part.indices
+    return items * np.int64(n) + np.repeat(np.arange(n), np.diff(ends))
+
+# %% ../nbs/03_lists.ipynb #c4b85ec1
 def _block(rough: _Rough, rows: Any, exclude: csr_matrix | None, space: Any) -> Any:
     "Coarse scores (items, n) of these rows, as bits of floats, written into `space`; -inf where an item is left out."
     import torch
@@ -172,8 +183,7 @@ def _block(rough: _Rough, rows: Any, exclude: csr_matrix | None, space: Any) -> 
     table = torch.mm(rough.right, rough.left[rows].T, out=space[:m * n].view(m, n)).view(rough.whole)
     table[rough.n_items:] = low
     if exclude is None: return table
-    part = exclude[rows]
-    cells = part.indices * np.int64(n) + np.repeat(np.arange(n), np.diff(part.indptr))
+    cells = _cells(exclude, rows, n)
     if table.is_cuda: table.view(-1)[torch.from_numpy(cells).to(table.device)] = low
     else: table.numpy().reshape(-1)[cells] = low
     return table
@@ -190,13 +200,13 @@ def _peaks(rough: _Rough, table: Any, signed: bool) -> Any:
     groups = table.view(-1, rough.group, table.shape[1])
     return _flip(groups.view(rough.left.dtype).amax(1).view(rough.whole)) if signed else groups.amax(1)
 
-# %% ../nbs/03_lists.ipynb #caa2b83a
+# %% ../nbs/03_lists.ipynb #dc1391a6
 def _limits(rough: _Rough, peaks: Any, rows: Any, k: int, signed: bool) -> tuple[np.ndarray, np.ndarray]:
     "The lowest whole number of a candidate for each row (n,), and for which rows it is safe."
     import torch
     fold = -(-len(peaks) // max(512, 4 * k))
     width = len(peaks) // fold
-    tops = peaks[:fold * width].view(fold, width, -1).amax(0)                  # (width, n)
+    tops = peaks[:fold * width].view(fold, width, -1).amax(0) if fold > 1 else peaks                           # (width, n)
     floor = _floor(np.ascontiguousarray(tops.cpu().numpy().T), k)[:, 0]
     value = torch.from_numpy(_flip(floor) if signed else floor).view(rough.left.dtype).float().numpy()
     with np.errstate(invalid='ignore'): limit = value - np.abs(value) / 128 - 2 * rough.far[rows]
@@ -205,22 +215,23 @@ def _limits(rough: _Rough, peaks: Any, rows: Any, k: int, signed: bool) -> tuple
     whole = torch.from_numpy(limit).to(rough.left.dtype).view(rough.whole).numpy()
     return (_flip(whole), np.ones(len(floor), bool)) if signed else (np.where(safe, whole, np.iinfo(whole.dtype).max), safe)
 
-# %% ../nbs/03_lists.ipynb #8a92fc1f
+# %% ../nbs/03_lists.ipynb #52fc24c0
 def _near(rough: _Rough, table: Any, peaks: Any, limit: np.ndarray, k: int, signed: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Row and code of all candidates, ordered by both, and which rows are crowded."
     import torch
     n, group = len(limit), rough.group
-    which, row = np.divmod(np.flatnonzero((peaks >= torch.from_numpy(limit).to(peaks.device)).cpu().numpy()), n)
+    near = np.flatnonzero((peaks >= torch.from_numpy(limit).to(peaks.device)).cpu().numpy())
+    which, row = near // n, near % n
     crowded = np.bincount(row, minlength=n) > 4 * k + 64
-    order = np.argsort(row.astype(np.uint16), kind='stable')     # NumPy sorts 16 bits by counting
-    order = order[~crowded[row[order]]]
-    which, row = which[order], row[order]
+    if crowded.any(): which, row = which[~crowded[row]], row[~crowded[row]]
     cells = (which * (group * n) + row)[:, None] + np.arange(group) * n
     if table.is_cuda: value = table.view(-1)[torch.from_numpy(cells).to(table.device)].cpu().numpy()
     else: value = table.numpy().reshape(-1).take(cells)
     if signed: value = _flip(value)
-    at, member = np.divmod(np.flatnonzero(value >= limit[row][:, None]), group)
-    return row[at], which[at] * group + member, crowded
+    flat = np.flatnonzero(value >= limit[row][:, None])
+    code, row = which[flat // group] * group + flat % group, row[flat // group]
+    order = np.argsort(row.astype(np.uint16), kind='stable')      # NumPy sorts 16 bits by counting
+    return row[order], code[order], crowded
 
 # %% ../nbs/03_lists.ipynb #5a7cd0c2
 def _dots(left: np.ndarray, right: np.ndarray, row: np.ndarray, code: np.ndarray) -> np.ndarray:
@@ -238,13 +249,13 @@ def _plainly(left: np.ndarray, right: np.ndarray, k: int, exclude: csr_matrix | 
         items[i], best[i] = (part[0] for part in top_k(scores[None], k, None if mask is None else mask[:, :len(among)]))
     return items, best
 
-# %% ../nbs/03_lists.ipynb #4ae50a25
+# %% ../nbs/03_lists.ipynb #1522e7cf
 def _sieve(left: np.ndarray, right: np.ndarray, rough: _Rough, todo: np.ndarray, k: int, exclude: csr_matrix | None,
            signed: bool, threads: int, out: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     "Fill the lists of the rows `todo` into `out`; what comes back are the rows that it could not decide."
     import torch
     m, device = len(rough.right), rough.right.device
-    step = max(64, min(256, (1 << 23) // m)) if device.type == 'cpu' else max(64, min(1 << 13, (1 << 28) // m))
+    step = max(64, min(256, (1 << 23) // m // 64 * 64) if device.type == 'cpu' else min(1 << 13, (1 << 28) // m))
     starts, undecided, bar = iter(range(0, len(todo), step)), [todo[:0]], progress(None, 'top products', total=-(-len(todo) // step))
     def work(signed: bool) -> None:
         space = torch.empty(m * min(step, len(todo)), dtype=rough.left.dtype, device=device)

@@ -66,7 +66,7 @@ def blend(first: Target, second: Target, share: float) -> Target:   # share of t
     check(0 <= share <= 1, f'share must lie between 0 and 1, and is {share:g}')
     return lambda *where: (1 - share) * first(*where) + share * second(*where)
 
-# %% ../nbs/41_offpolicy.ipynb #f94544fe
+# %% ../nbs/41_offpolicy.ipynb #acde6a54
 def true_value(truth: Truth,
                target: Target,        # may depend on time only through the users' drift
                user: np.ndarray,      # (n,) who came
@@ -78,24 +78,26 @@ def true_value(truth: Truth,
     total, step = 0., max(1, CELLS // (SLOTS * n_items))
     for s in range(0, len(first), step):
         some = first[s:s + step]
-        u, k, i, t = np.broadcast_arrays(user[some, None, None], np.arange(SLOTS)[:, None], np.arange(n_items), time[some, None, None])
+        u, k, i, t = np.broadcast_arrays(user[some, None, None], np.arange(SLOTS)[:, None],
+                                         np.arange(n_items), time[some, None, None])
         click = EXAMINE[k] * (.03 + .6 * truth.liking(u, i, t))                       # (m, SLOTS, n_items)
         total += ((target(u, i, t, k) * click).sum(axis=2).mean(axis=1) * count[s:s + step]).sum()
     return float(total / len(user))
 
-# %% ../nbs/41_offpolicy.ipynb #a000e034
+# %% ../nbs/41_offpolicy.ipynb #f6d8a45a
 def weights(log: pd.DataFrame,     # user, item, time, position, propensity
             target: Target,
            ) -> np.ndarray:        # float64 (n,)
     "How much more often the target would have shown each item: its probability over the propensity."
     missing = {'user', 'item', 'time', 'position', 'propensity'} - set(log)
-    check(not missing and len(log), f'the log is empty or lacks {", ".join(sorted(missing)) or "rows"}; off-policy estimates need who was shown what, '
-          'when, where, and with which probability')
+    check(not missing and len(log), f'the log is empty or lacks {", ".join(sorted(missing)) or "rows"}; '
+          'off-policy estimates need who was shown what, when, where, and with which probability')
     p = log['propensity'].to_numpy(np.float64)
     check((p > 0).all() and (p <= 1).all(), f'{(~((p > 0) & (p <= 1))).sum():,} propensities are missing, 0, or over 1; '
           'what was shown had a probability above 0, so repair the log rather than drop these rows')
     q = np.asarray(target(*(log[c].to_numpy() for c in ('user', 'item', 'time', 'position'))), dtype=np.float64)
-    check(q.shape == p.shape and (q >= 0).all() and (q <= 1 + 1e-6).all(), 'the target must give one probability from 0 to 1 for each row')
+    check(q.shape == p.shape and (q >= 0).all() and (q <= 1 + 1e-6).all(),
+          'the target must give one probability from 0 to 1 for each row')
     check(q.any(), 'the target shows nothing of what the log shows, so the log knows nothing about it')
     return q / p
 
@@ -104,7 +106,7 @@ def effective_size(weight: np.ndarray) -> float:   # (n,)
     "How many equally weighted rows the weighted ones are worth (Kish 1965)."
     return float(weight.sum() ** 2 / (weight ** 2).sum())
 
-# %% ../nbs/41_offpolicy.ipynb #555f892d
+# %% ../nbs/41_offpolicy.ipynb #f98479c6
 @dataclass(frozen=True, repr=False)
 class Estimate:
     "A value with an interval that follows from the influence of each cluster."
@@ -128,12 +130,14 @@ class Estimate:
     @property
     def high(self) -> float: return self.value + self.margin
     def __repr__(self) -> str:
-        return f'{self.name} {self.value:.4f}, {self.level:.0%} interval {self.low:.4f} to {self.high:.4f}, {self.n_clusters:,} clusters'
+        return (f'{self.name} {self.value:.4f}, {self.level:.0%} interval {self.low:.4f} to {self.high:.4f}, '
+                f'{self.n_clusters:,} clusters')
 
 def _estimate(name: str, value: float, rows: np.ndarray, cluster: np.ndarray, level: float = .95) -> Estimate:
     "An Estimate from the deviation of each row (n,)."
     cluster = np.asarray(cluster)
-    check(cluster.shape == rows.shape and cluster.dtype.kind in 'iu', f'cluster must hold a whole number for each of {len(rows):,} rows')
+    check(cluster.shape == rows.shape and cluster.dtype.kind in 'iu',
+          f'cluster must hold a whole number for each of {len(rows):,} rows')
     n_clusters = int((np.bincount(cluster) > 0).sum())
     check(n_clusters > 1, 'all rows belong to one cluster, so nothing is known about the error; more users are needed')
     return Estimate(name, float(value), np.bincount(cluster, rows) / len(rows), n_clusters, level)
@@ -154,18 +158,20 @@ def ips(clicked: np.ndarray,          # (n,) 0 or 1
     x = _cut(weight, clip) * clicked
     return _estimate('IPS' + (' clipped' if clip else ''), x.mean(), x - x.mean(), cluster, level)
 
-# %% ../nbs/41_offpolicy.ipynb #67fc6968
+# %% ../nbs/41_offpolicy.ipynb #afc37e2e
 def concerns(weight: np.ndarray,     # (n,) from `weights`
              cluster: np.ndarray,    # int (n,) the user of each row
             ) -> list[str]:          # empty: nothing to say
     "What should worry a reader of estimates with these weights, in sentences."
     mean = _estimate('', weight.mean(), weight - weight.mean(), cluster)
     n, worth, top, notes = len(weight), effective_size(weight), weight.max() / weight.sum(), []
-    if worth < .05 * n: notes.append(f'The weights are heavy: {n:,} rows are worth {worth:,.0f}. Compare a target nearer to the log, or clip.')
+    unlike = f'The weights average {mean.value:.3f} and not 1'
+    if worth < .05 * n:
+        notes.append(f'The weights are heavy: {n:,} rows are worth {worth:,.0f}. Compare a target nearer to the log, or clip.')
     if top > .01: notes.append(f'One row carries {top:.0%} of all weight. Do not trust the interval.')
     if mean.value < 1 - 4 * mean.error:
-        notes.append(f'The weights average {mean.value:.3f} and not 1: about {1 - mean.value:.0%} of what the target shows is never in the log.')
-    if mean.value > 1 + 4 * mean.error: notes.append(f'The weights average {mean.value:.3f} and not 1: the propensities are wrong.')
+        notes.append(f'{unlike}: about {1 - mean.value:.0%} of what the target shows is never in the log.')
+    if mean.value > 1 + 4 * mean.error: notes.append(f'{unlike}: the propensities are wrong.')
     return notes
 
 # %% ../nbs/41_offpolicy.ipynb #499afbb7
@@ -178,12 +184,13 @@ def snips(clicked: np.ndarray,      # (n,)
     value = (weight * clicked).sum() / weight.sum()
     return _estimate('SNIPS', value, weight * (clicked - value) / weight.mean(), cluster, level)
 
-# %% ../nbs/41_offpolicy.ipynb #251ab008
+# %% ../nbs/41_offpolicy.ipynb #34571691
 class RewardModel:
     "A click model: look(position) times like(group)."
     def __init__(self, group: np.ndarray):    # int (n_items,) or (n_users, n_items): the group of each item, or of each pair
         self.group = np.asarray(group)
-        check(self.group.dtype.kind in 'iu' and self.group.ndim in (1, 2) and self.group.min() >= 0, 'group must hold whole numbers from 0, (n_items,) or (n_users, n_items)')
+        check(self.group.dtype.kind in 'iu' and self.group.ndim in (1, 2) and self.group.min() >= 0,
+              'group must hold whole numbers from 0, (n_items,) or (n_users, n_items)')
 
     def groups(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         "The group of each pair."
@@ -264,7 +271,7 @@ def doubly_robust(clicked: np.ndarray,        # (n,)
     x = q_target + _cut(weight, clip) * (clicked - q_shown)
     return _estimate('DR' + (' clipped' if clip else ''), x.mean(), x - x.mean(), cluster, level)
 
-# %% ../nbs/41_offpolicy.ipynb #d84c2279
+# %% ../nbs/41_offpolicy.ipynb #b7b012f6
 def evaluate_policy(log: pd.DataFrame,            # user, item, time, position, propensity, clicked
                     target: Target,
                     group: np.ndarray,            # of `RewardModel`: (n_items,) or (n_users, n_items), learned elsewhere
@@ -277,7 +284,8 @@ def evaluate_policy(log: pd.DataFrame,            # user, item, time, position, 
                    ) -> dict[str, Estimate]:
     "The value of the target by each estimator, from one log."
     weight = weights(log, target)
-    check('clicked' in log, 'the log has no column clicked, so nothing was earned')
+    check('clicked' in log and log['clicked'].notna().all(),
+          'the log has no column clicked, or gaps in it; write 0 where nobody clicked')
     check(by in log, f'the log has no column {by!r} to make clusters of')
     clicked, cluster = log['clicked'].to_numpy(np.float64), np.unique(log[by], return_inverse=True)[1]
     q = cross_fit(log, target, group, n_items, cluster, steady, seed=seed)
@@ -286,8 +294,11 @@ def evaluate_policy(log: pd.DataFrame,            # user, item, time, position, 
     if clip: found += [ips(clicked, weight, cluster, clip, level), doubly_robust(clicked, weight, *q, cluster, clip, level)]
     return {e.name: e for e in found}
 
-# %% ../nbs/41_offpolicy.ipynb #3636a09f
+# %% ../nbs/41_offpolicy.ipynb #9d11e8b3
 def difference(a: Estimate, b: Estimate) -> Estimate:   # both from the same log and clusters
     "The paired difference a - b of two estimates."
-    check(a.influence.shape == b.influence.shape and a.n_clusters == b.n_clusters, 'the two estimates come from different logs or clusters; evaluate both on one log')
-    return Estimate(f'{a.name} - {b.name}' if a.name != b.name else f'{a.name} difference', a.value - b.value, a.influence - b.influence, a.n_clusters, a.level)
+    check(a.influence.shape == b.influence.shape and a.n_clusters == b.n_clusters,
+          'the two estimates come from different logs or clusters; evaluate both on one log')
+    name = f'{a.name} - {b.name}' if a.name != b.name else f'{a.name} difference'
+    return Estimate(name,
+                    a.value - b.value, a.influence - b.influence, a.n_clusters, a.level)

@@ -6,7 +6,7 @@
 __all__ = ['RECIPES', 'MODELS', 'METRICS', 'open_data', 'liked', 'Features', 'quiet', 'make_features', 'Recipe', 'main_nodes',
            'able', 'check_models', 'fit_model', 'Run', 'learn', 'judge', 'run', 'whole', 'planted_ari']
 
-# %% ../nbs/44_pipeline.ipynb #6f152abf
+# %% ../nbs/44_pipeline.ipynb #29354136
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
@@ -22,6 +22,7 @@ from .core import check, suggest
 from .data import Dataset, Split, clean, split
 from .encode import Encoder
 from .evaluate import Report, evaluate
+from .explain import explain_list
 from .hybrid import LightFMModel
 from .interests import user_vectors
 from .layers import Interests, strongest
@@ -64,7 +65,7 @@ class Features:
     interests: Interests              # the tree, and the items' layers in it
     user_layers: list[csr_matrix]     # for each layer (n_users, n_nodes)
 
-# %% ../nbs/44_pipeline.ipynb #383e18af
+# %% ../nbs/44_pipeline.ipynb #849021b2
 def quiet(message: str) -> None: "Say nothing."
 
 def make_features(train: Dataset,                           # the events that may be learned from
@@ -84,7 +85,8 @@ def make_features(train: Dataset,                           # the events that ma
     say('grow the tree of interests')
     interests = Interests(seed=seed).fit(item_vectors, texts)
     users = user_vectors(train, item_vectors, text_vectors)
-    return Features(model.name, item_vectors, users, interests, interests.profile(train.matrix(), users))
+    layers = interests.profile(train.matrix(), users, keep=200)          # in full, so that reasons find rare interests too
+    return Features(model.name, item_vectors, users, interests, layers)
 
 # %% ../nbs/44_pipeline.ipynb #25befd69
 @dataclass(frozen=True)
@@ -249,7 +251,7 @@ def interests_of(self: Run,
     order = np.argsort(-row.data, kind='stable')[:n]
     return pd.DataFrame({'interest': [names[layer][i] for i in row.indices[order]], 'weight': row.data[order]})
 
-# %% ../nbs/44_pipeline.ipynb #58c89c93
+# %% ../nbs/44_pipeline.ipynb #c3ebf10e
 @patch
 def list_for(self: Run,
              user: int,            # code
@@ -263,13 +265,13 @@ def list_for(self: Run,
     chosen = self.parts.test.matrix()[[user]].toarray()[0][items] > 0
     about = self.data.items.iloc[items]
     return pd.DataFrame({'rank': np.arange(1, len(items) + 1), 'id': about['id'].to_numpy(), 'title': about['title'].to_numpy(),
-                         'score': scores, 'reason': [self._reason(user, i) for i in items], 'chosen': chosen})
+                         'score': scores, 'reason': self._reasons(user, items), 'chosen': chosen})
 
 @patch
-def _reason(self: Run, user: int, item: int) -> str:
-    "A sentence on why, from the tree; empty without one."
-    if self.features is None: return ''
-    return self.features.interests.reason(self.features.user_layers, user, int(item))
+def _reasons(self: Run, user: int, items: np.ndarray) -> list[str]:
+    "A sentence on each item that cites what the user did; empty without a tree of interests."
+    if self.features is None: return [''] * len(items)
+    return explain_list(self.parts.train, self.features.interests, self.features.user_layers, user, items, mark='"')
 
 # %% ../nbs/44_pipeline.ipynb #2c5d2609
 def whole(log: Dataset) -> Split:

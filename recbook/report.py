@@ -148,7 +148,7 @@ def typical_users(result: Run, n: int = 3) -> list[int]:
     by_size = able[np.argsort(train[able], kind='stable')]
     return [int(by_size[int(q * (len(by_size) - 1))]) for q in np.linspace(.25, .9, min(n, len(by_size)))]
 
-# %% ../nbs/45_report.ipynb #d2434397
+# %% ../nbs/45_report.ipynb #28c39351
 def write_report(result: Run,
                  path: str | Path,          # of the HTML file, written aside and renamed
                  metric: str = 'ndcg@10',   # for the picture of the leader board
@@ -160,6 +160,7 @@ def write_report(result: Run,
     chart = result.report.plot(metric).figure
     body = [f'<h1>recbook</h1><p>{escape(repr(result.data))}<br><small>{escape(repr(result.parts))}</small></p>',
             f'<h2>Leader board</h2>{picture(chart, "leader board with intervals")}', table(board),
+            f'<p>{escape(result.report.verdict(metric))}</p>',
             '<p><small>Means over users who have held-out items; every item of the catalogue competes, items already seen are left out. '
             'Intervals are 95% bootstrap intervals over users. Settings were chosen on the validation part.</small></p>']
     if result.features:
