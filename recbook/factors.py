@@ -106,7 +106,7 @@ def fold_in(self: IALS, rows: csr_matrix) -> np.ndarray:
     "Scores (n, n_items) for any rows of items, such as those of new users."
     return solve_rows(rows, self.item_vectors, self.alpha, self.reg, self.nu) @ self.item_vectors.T
 
-# %% ../nbs/30_factors.ipynb #35511cba
+# %% ../nbs/30_factors.ipynb #f0dd1de7
 def draw_negatives(x: csr_matrix,                      # (n_users, n_items) an entry: the user has the item
                    users: np.ndarray,                  # (n,) codes
                    seed: int | np.random.Generator = 0,
@@ -114,7 +114,8 @@ def draw_negatives(x: csr_matrix,                      # (n_users, n_items) an e
     "For each user code an item that the user does not have, all such items being equally likely."
     (n_users, n_items), n = x.shape, np.diff(x.indptr)
     full = np.flatnonzero(n[users] >= n_items)
-    check(not len(full), f'the user {users[full[0]] if len(full) else 0} has every item, so there is nothing to draw; drop such users')
+    check(not len(full), f'the user {users[full[0]] if len(full) else 0} has every item, so there is nothing to draw; '
+                         'drop such users')
     pairs, rng = np.sort(np.repeat(np.arange(n_users), n) * n_items + x.indices), as_rng(seed)
     items, open_ = np.empty(len(users), np.int64), np.arange(len(users))
     while len(open_):

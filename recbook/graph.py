@@ -17,9 +17,9 @@ from .core import as_rng, check, progress
 from .data import Dataset
 from .factors import draw_negatives
 
-# %% ../nbs/30_graph.ipynb #56f189a9
+# %% ../nbs/30_graph.ipynb #e36aa418
 def normalise(x: csr_matrix,                          # (n_users, n_items) an entry is an event
-             ) -> tuple[csr_matrix, np.ndarray]:      # the table (n_users, n_items) float32; roots of the items' counts (n_items,)
+             ) -> tuple[csr_matrix, np.ndarray]:      # (n_users, n_items) float32; roots of the items' counts (n_items,)
     "Each event divided by the roots of the counts of its user and its item (He et al. 2020, eq. 3)."
     by_user, by_item = (np.sqrt(np.maximum(np.asarray(x.sum(axis=a), np.float32).ravel(), 1)) for a in (1, 0))
     return (diags_array(1 / by_user) @ x @ diags_array(1 / by_item)).tocsr().astype(np.float32), by_item
@@ -41,7 +41,7 @@ def propagate(graph: csr_matrix,      # (n, n)
         total += vectors
     return total / (layers + 1)
 
-# %% ../nbs/30_graph.ipynb #fbb5bdee
+# %% ../nbs/30_graph.ipynb #884c38b7
 class LightGCN(Recommender):
     "Vectors that flow along the graph before they are multiplied (He et al. 2020), learned with the loss of BPR."
     def __init__(self,
@@ -52,7 +52,7 @@ class LightGCN(Recommender):
                  epochs: int = 80,       # rounds over the log
                  steps: int = 8,         # steps in a round
                  seed: int = 0):
-        check(dim >= 1 and layers >= 0 and epochs >= 1 and steps >= 1, 'dim, epochs and steps must be at least 1, and layers at least 0')
+        check(min(dim, epochs, steps) >= 1 and layers >= 0, 'dim, epochs and steps must be at least 1, and layers at least 0')
         check(lr > 0 and reg >= 0, f'lr must be above 0 and reg at least 0, and they are {lr:g} and {reg:g}')
         self.dim, self.layers, self.lr, self.reg, self.epochs, self.steps, self.seed = dim, layers, lr, reg, epochs, steps, seed
 

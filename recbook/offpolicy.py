@@ -7,9 +7,9 @@ __all__ = ['Target', 'CELLS', 'mixture', 'softmax_policy', 'epsilon_greedy', 'bl
            'Estimate', 'ips', 'concerns', 'snips', 'RewardModel', 'expected', 'cross_fit', 'direct', 'doubly_robust',
            'evaluate_policy', 'difference']
 
-# %% ../nbs/41_offpolicy.ipynb #94510f87
+# %% ../nbs/41_offpolicy.ipynb #fb60b8b4
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Callable
 
 import numpy as np
 import pandas as pd
@@ -158,7 +158,7 @@ def ips(clicked: np.ndarray,          # (n,) 0 or 1
     x = _cut(weight, clip) * clicked
     return _estimate('IPS' + (' clipped' if clip else ''), x.mean(), x - x.mean(), cluster, level)
 
-# %% ../nbs/41_offpolicy.ipynb #afc37e2e
+# %% ../nbs/41_offpolicy.ipynb #bc0d41d2
 def concerns(weight: np.ndarray,     # (n,) from `weights`
              cluster: np.ndarray,    # int (n,) the user of each row
             ) -> list[str]:          # empty: nothing to say
@@ -170,8 +170,9 @@ def concerns(weight: np.ndarray,     # (n,) from `weights`
         notes.append(f'The weights are heavy: {n:,} rows are worth {worth:,.0f}. Compare a target nearer to the log, or clip.')
     if top > .01: notes.append(f'One row carries {top:.0%} of all weight. Do not trust the interval.')
     if mean.value < 1 - 4 * mean.error:
-        notes.append(f'{unlike}: about {1 - mean.value:.0%} of what the target shows is never in the log.')
-    if mean.value > 1 + 4 * mean.error: notes.append(f'{unlike}: the propensities are wrong.')
+        notes.append(f'{unlike}: about {1 - mean.value:.0%} of what the target shows is never in the log, '
+                     'or the propensities are too large.')
+    if mean.value > 1 + 4 * mean.error: notes.append(f'{unlike}: the propensities are too small.')
     return notes
 
 # %% ../nbs/41_offpolicy.ipynb #499afbb7
