@@ -6,12 +6,13 @@
     bootstrap   1,000 resamples of 6,040 users, 10 metrics and 10 models
 
 All see the same factors and use all cores. Each round runs every competitor once, and the median counts. Other libraries
-are asked only for what they do: ranx gets our lists (and once more its qrels stand ready), RecBole gets the scores (and once more the whole task), LightFM
-measures recall alone, Faiss fetches as many more items as the busiest user has seen, and the test of what was seen is
-prepared for it. A library that is not installed is skipped, which the results say. Results go to a JSON file.
+are asked only for what they do: ranx gets our lists (and once more its qrels stand ready), RecBole gets the scores (and
+once more the whole task), LightFM measures recall alone, Faiss fetches as many more items as the busiest user has seen,
+and the test of what was seen is prepared for it. ranx divides the average precision by all relevant items, the others by
+at most ten. A library that is not installed is skipped, which the results say. Results go to a JSON file.
 
     pip install ranx faiss-cpu implicit rectools-lightfm tensorboard psutil texttable colorlog colorama tabulate
-    pip install --no-deps recbole thop
+    pip install --no-deps recbole
     python benchmarks/speed.py                   # all of it: two to four minutes on two cores
     python benchmarks/speed.py --only top100     # one task; the others stay as they are in the file
 """
@@ -43,7 +44,7 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os
 METRICS = ('recall@10', 'ndcg@10', 'map@10')
 PEERS = {'lightfm': 'pip install rectools-lightfm', 'ranx': 'pip install ranx', 'implicit.cpu.topk': 'pip install implicit',
          'faiss': 'pip install faiss-cpu', 'recbole.evaluator':
-         'pip install --no-deps recbole thop; pip install tensorboard psutil texttable colorlog colorama tabulate'}
+         'pip install --no-deps recbole; pip install tensorboard psutil texttable colorlog colorama tabulate'}
 SKIPPED = {}
 
 
@@ -76,7 +77,8 @@ def marks(seconds: dict, wanted: dict) -> dict:
         if name not in seconds: continue
         ratio = seconds[name]['median'] / mine
         found[name] = {'times_recbook': round(ratio, 2), 'aim': least, 'goal': goal, 'reached': ratio >= least}
-        print(f'  {name} takes {ratio:.2f} times as long; aim {least}, goal {goal}: {"reached" if ratio >= least else "MISSED"}', flush=True)
+        verdict = 'reached' if ratio >= least else 'MISSED'
+        print(f'  {name}: {ratio:.2f} times as long; aim {least}, goal {goal}: {verdict}', flush=True)
     return found
 
 
@@ -122,6 +124,11 @@ def for_ranx(items: np.ndarray, best: np.ndarray, wanted: csr_matrix) -> tuple:
     return run, lambda: run(ready)
 
 
+def pairs(table: csr_matrix) -> tuple:
+    "Rows and columns of the entries, as torch wants them."
+    return tuple(torch.from_numpy(x.astype(np.int64)) for x in table.nonzero())
+
+
 class RecBole:
     "RecBole's collector and evaluator, 512 users a batch."
     def __init__(self, left: np.ndarray, right: np.ndarray, wanted: csr_matrix, seen: csr_matrix):
@@ -131,8 +138,7 @@ class RecBole:
         vars(np).setdefault('float', float)                     # RecBole 1.2 still asks for it; NumPy 1.24 took it away
         self.collector, self.evaluator = Collector(config), Evaluator(config)
         self.left, self.right, self.parts = torch.from_numpy(left), torch.from_numpy(right), range(0, len(left), 512)
-        self.wanted, self.seen = ([tuple(torch.from_numpy(x.astype(np.int64)) for x in table[s:s + 512].nonzero()) for s in self.parts]
-                                  for table in (wanted, seen))
+        self.wanted, self.seen = ([pairs(table[s:s + 512]) for s in self.parts] for table in (wanted, seen))
         self.scores = [self.batch(b) for b in range(len(self.parts))]
 
     def batch(self, b: int) -> torch.Tensor:
@@ -180,13 +186,14 @@ def evaluate(rounds: int) -> dict:
         recbole = RecBole(left, right, wanted, seen)
         runs |= {'RecBole, given scores': recbole.run, 'RecBole': lambda: recbole.run(False)}
         values |= {'RecBole': recbole.run(), 'RecBole on our lists': recbole.judge(items, wanted)}
-        for name in METRICS: assert abs(values['RecBole on our lists'][name] - values['recbook'][name]) < 1e-6, f'{name} differs from RecBole'
+        for name in METRICS:
+            assert abs(values['RecBole on our lists'][name] - values['recbook'][name]) < 1e-6, f'{name} differs from RecBole'
     if runs['ranx, given lists']: values['ranx'] = {name: float(v) for name, v in runs['ranx, given lists']().items()}
     if runs['LightFM, recall alone']: values['LightFM'] = {'recall@10': float(np.mean(runs['LightFM, recall alone']()))}
     for name, row in values.items(): print(f'  {name}: ' + ', '.join(f'{k} {v:.6f}' for k, v in row.items()))
     seconds = race({name: run for name, run in runs.items() if run}, rounds)
-    return {'what': f'{len(users):,} users of MovieLens 1M, {right.shape[0]:,} items, LightFM factors of 64 dimensions and biases; {split.spec}',
-            'seconds': seconds, 'values': values, 'marks': marks(seconds, {
+    return {'what': f'{len(users):,} users of MovieLens 1M, {len(right):,} items, LightFM factors of 64 dimensions and biases; '
+                    f'{split.spec}', 'seconds': seconds, 'values': values, 'marks': marks(seconds, {
                 'LightFM, recall alone': (15, 15), 'ranx, given lists': (10, 10), 'RecBole, given scores': (2, 3)})}
 
 
@@ -228,10 +235,10 @@ def for_implicit(left: np.ndarray, right: np.ndarray, seen: csr_matrix, k: int):
 def for_torch(left: np.ndarray, right: np.ndarray, seen: csr_matrix, k: int):
     "The usual few lines in torch: product, mask, topk, in blocks of 512 users."
     a, b = torch.from_numpy(left), torch.from_numpy(right)
-    pairs = [tuple(torch.from_numpy(x.astype(np.int64)) for x in seen[s:s + 512].nonzero()) for s in range(0, len(left), 512)]
+    masks = [pairs(seen[s:s + 512]) for s in range(0, len(left), 512)]
     def run():
         found = []
-        for s, mask in zip(range(0, len(left), 512), pairs):
+        for s, mask in zip(range(0, len(left), 512), masks):
             scores = a[s:s + 512] @ b.T
             scores[mask] = -np.inf
             found.append(scores.topk(k))
@@ -252,8 +259,8 @@ def top100(rounds: int) -> dict:
         same[name] = float((items == mine[0]).all(axis=1).mean())
         print(f'  {name}: {same[name]:.2%} of the lists are ours', flush=True)
     seconds = race(runs, rounds)
-    return {'what': f'the best {k} of {len(right):,} random items for {len(left):,} users, 64 dimensions, {seen.nnz / len(left):.0f} items '
-                    'a user left out', 'seconds': seconds, 'same_lists': same,
+    return {'what': f'the best {k} of {len(right):,} random items for {len(left):,} users, 64 dimensions, '
+                    f'{seen.nnz / len(left):.0f} items a user left out', 'seconds': seconds, 'same_lists': same,
             'marks': marks(seconds, {'Faiss flat': (1.5, 2.7), 'implicit topk': (2.5, 2.5)})}
 
 
@@ -270,7 +277,8 @@ def child() -> None:
     top_products(left[:300], right[:1000], 10)                  # load everything
     before, start = memory('VmRSS'), time.perf_counter()
     items, _ = top_products(left, right, 100)
-    print(json.dumps({'seconds': time.perf_counter() - start, 'gigabytes': (memory('VmHWM') - before) / 1e9, 'lists': len(items)}))
+    seconds, above = time.perf_counter() - start, memory('VmHWM') - before
+    print(json.dumps({'seconds': seconds, 'gigabytes': above / 1e9, 'lists': len(items)}))
 
 
 def large(rounds: int) -> dict:
@@ -288,8 +296,9 @@ def bootstrap(rounds: int) -> dict:
     except ImportError: from recbook.evaluate import bootstrap as resample
     values = np.random.default_rng(0).random((6040, 100))
     seconds = race({'recbook': lambda: resample(values, n=1000)}, min(rounds, 3))
+    median = seconds['recbook']['median']
     return {'what': '1,000 resamples of 6,040 users, 10 metrics and 10 models', 'seconds': seconds,
-            'marks': {'bootstrap': {'seconds': seconds['recbook']['median'], 'aim': 2, 'reached': seconds['recbook']['median'] < 2}}}
+            'marks': {'bootstrap': {'seconds': median, 'aim': 2, 'reached': median < 2}}}
 
 
 TASKS = {'evaluate': evaluate, 'top100': top100, 'large': large, 'bootstrap': bootstrap}
@@ -298,7 +307,7 @@ TASKS = {'evaluate': evaluate, 'top100': top100, 'large': large, 'bootstrap': bo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--out', type=Path, default=HERE / 'results' / 'speed.json', help='where the results go')
-    parser.add_argument('--only', nargs='*', default=list(TASKS), choices=TASKS, metavar='TASK', help=f'some of: {", ".join(TASKS)}')
+    parser.add_argument('--only', nargs='*', default=list(TASKS), choices=TASKS, metavar='TASK', help=f'of: {", ".join(TASKS)}')
     parser.add_argument('--rounds', type=int, default=7, help='turns that count')
     parser.add_argument('--child', action='store_true', help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -49,7 +49,7 @@ def solve_rows(x: csr_matrix,          # (n, m) an entry is an event
         best[rows] = np.linalg.solve(a, alpha * v.sum(axis=1)[:, :, None])[:, :, 0]
     return best
 
-# %% ../nbs/30_factors.ipynb #91fc5bfd
+# %% ../nbs/30_factors.ipynb #43768c47
 class IALS(Recommender):
     "Implicit matrix factorisation by alternating least squares (Hu, Koren and Volinsky 2008)."
     def __init__(self,
@@ -58,7 +58,8 @@ class IALS(Recommender):
                  alpha: float = 2.,     # weight of an event; a missing pair has weight 1
                  epochs: int = 15,      # turns; 10 to 20 are enough
                  nu: float = 0.,        # above 0: heavy users and items pay more (Rendle et al. 2021); own solver
-                 seed: int = 0, threads: int = 1):
+                 seed: int = 0,         # of the first vectors
+                 threads: int = 1):     # of implicit; 0: all cores
         check(dim >= 1 and epochs >= 1, f'dim and epochs must be at least 1, and are {dim} and {epochs}')
         check(reg > 0 and alpha > 0 and nu >= 0, 'reg and alpha must be above 0, and nu at least 0')
         self.dim, self.reg, self.alpha, self.epochs, self.nu = dim, reg, alpha, epochs, nu
@@ -106,10 +107,10 @@ def fold_in(self: IALS, rows: csr_matrix) -> np.ndarray:
     "Scores (n, n_items) for any rows of items, such as those of new users."
     return solve_rows(rows, self.item_vectors, self.alpha, self.reg, self.nu) @ self.item_vectors.T
 
-# %% ../nbs/30_factors.ipynb #f0dd1de7
+# %% ../nbs/30_factors.ipynb #c581ce15
 def draw_negatives(x: csr_matrix,                      # (n_users, n_items) an entry: the user has the item
                    users: np.ndarray,                  # (n,) codes
-                   seed: int | np.random.Generator = 0,
+                   seed: int | np.random.Generator = 0,   # a generator goes on where it stands
                   ) -> np.ndarray:                     # (n,) int64
     "For each user code an item that the user does not have, all such items being equally likely."
     (n_users, n_items), n = x.shape, np.diff(x.indptr)
@@ -125,7 +126,7 @@ def draw_negatives(x: csr_matrix,                      # (n_users, n_items) an e
         open_ = open_[pairs[at] == wish] if len(pairs) else open_[:0]
     return items
 
-# %% ../nbs/30_factors.ipynb #92e420f5
+# %% ../nbs/30_factors.ipynb #4d4f297c
 class BPR(Recommender):
     "Matrix factorisation that learns from pairs of items (Rendle et al. 2009), with Adam and negatives drawn evenly."
     def __init__(self,
@@ -134,7 +135,7 @@ class BPR(Recommender):
                  reg: float = .004,      # L2 penalty on the vectors of a triple; choose it on validation: 0 to .02
                  epochs: int = 60,       # rounds over the log; each draws new negatives
                  batch: int = 4096,      # triples a step; small logs want small batches
-                 seed: int = 0):
+                 seed: int = 0):         # of the first vectors, the order and the negatives
         check(dim >= 1 and epochs >= 1 and batch >= 1, 'dim, epochs and batch must be at least 1')
         check(lr > 0 and reg >= 0, f'lr must be above 0 and reg at least 0, and they are {lr:g} and {reg:g}')
         self.dim, self.lr, self.reg, self.epochs, self.batch, self.seed = dim, lr, reg, epochs, batch, seed

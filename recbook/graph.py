@@ -41,7 +41,7 @@ def propagate(graph: csr_matrix,      # (n, n)
         total += vectors
     return total / (layers + 1)
 
-# %% ../nbs/30_graph.ipynb #884c38b7
+# %% ../nbs/30_graph.ipynb #80dd7951
 class LightGCN(Recommender):
     "Vectors that flow along the graph before they are multiplied (He et al. 2020), learned with the loss of BPR."
     def __init__(self,
@@ -51,7 +51,7 @@ class LightGCN(Recommender):
                  reg: float = .001,      # L2 penalty on the first vectors of a triple
                  epochs: int = 80,       # rounds over the log
                  steps: int = 8,         # steps in a round
-                 seed: int = 0):
+                 seed: int = 0):         # of the first vectors, the order and the negatives
         check(min(dim, epochs, steps) >= 1 and layers >= 0, 'dim, epochs and steps must be at least 1, and layers at least 0')
         check(lr > 0 and reg >= 0, f'lr must be above 0 and reg at least 0, and they are {lr:g} and {reg:g}')
         self.dim, self.layers, self.lr, self.reg, self.epochs, self.steps, self.seed = dim, layers, lr, reg, epochs, steps, seed

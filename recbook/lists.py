@@ -32,7 +32,13 @@ def _floor(scores: np.ndarray, k: int) -> np.ndarray:
     check(not np.isnan(top).any(), 'the scores hold NaN; give every item a number (-inf leaves an item out)')
     return top[:, :1]
 
-# %% ../nbs/03_lists.ipynb #c96ce75c
+# %% ../nbs/03_lists.ipynb #899103c2
+def _flip(x: Any) -> Any:
+    "Bits of floats (array or tensor), read as whole numbers, to numbers in the floats' order; or back."
+    top = 8 * x.itemsize - 1
+    return x ^ (x >> top & (1 << top) - 1)
+
+# %% ../nbs/03_lists.ipynb #b7417de4
 def _first(row: np.ndarray, code: np.ndarray, value: np.ndarray, n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     "The best k (n, k) of candidates that are ordered by row and code, and their values; -1 and -inf where a row has fewer."
     if not len(row): return np.full((n, k), -1), np.full((n, k), -np.inf, value.dtype)
@@ -40,9 +46,9 @@ def _first(row: np.ndarray, code: np.ndarray, value: np.ndarray, n: int, k: int)
     start = count.cumsum() - count
     place, shape = np.arange(len(row)) - start[row], (n, max(k, count.max()))
     if value.dtype == np.float32:
-        bits = (value + np.float32(0)).view(np.int32)                         # + 0 turns -0 into 0
         table = np.full(shape, np.iinfo(np.int64).max)
-        table[row, place] = -(bits ^ (bits >> 31 & 0x7fffffff)).astype(np.int64) << 32 | place
+        whole = _flip((value + np.float32(0)).view(np.int32))                 # + 0 turns -0 into 0
+        table[row, place] = -whole.astype(np.int64) << 32 | place
         table.sort(axis=1)
         place = table[:, :k] & 0xffffffff
     else:
@@ -151,12 +157,12 @@ class _Rough:
     group: int          # items that share a maximum
     whole: Any          # whole numbers as wide as the quick type: int16 or int32
 
-# %% ../nbs/03_lists.ipynb #76a63f47
+# %% ../nbs/03_lists.ipynb #99b06bb6
 def _rough(left: np.ndarray, right: np.ndarray, k: int, device: str) -> _Rough:
     "The tables for the coarse look; a sentence if they hold NaN or endless numbers."
     import torch
     (a, lost_a), (b, lost_b) = _lengths(left), _lengths(right)
-    check(np.maximum(a.max(), b.max()) < 1e18, 'the vectors hold NaN, infinite or huge numbers; give every user and item finite ones')
+    check(np.maximum(a.max(), b.max()) < 1e18, 'the vectors hold NaN, infinite or huge numbers; give finite ones')
     kind, group = _quick_type(device), 8 if len(right) >= 32 * k else 1
     far = a * lost_b.max() + lost_a * (b.max() + lost_b.max()) + left.shape[1] * 2.**-22 * a * b.max()
     table = torch.zeros(-(-len(right) // group) * group, right.shape[1], dtype=kind)
@@ -188,35 +194,30 @@ def _block(rough: _Rough, rows: Any, exclude: csr_matrix | None, space: Any) -> 
     else: table.numpy().reshape(-1)[cells] = low
     return table
 
-# %% ../nbs/03_lists.ipynb #899103c2
-def _flip(x: Any) -> Any:
-    "Bits of floats (array or tensor), read as whole numbers, to numbers in the floats' order; or back."
-    top = 8 * x.itemsize - 1
-    return x ^ (x >> top & (1 << top) - 1)
-
 # %% ../nbs/03_lists.ipynb #02eeb8a1
 def _peaks(rough: _Rough, table: Any, signed: bool) -> Any:
     "The maximum (groups, n) of each group of items as whole numbers in order; without `signed`, right where it is positive."
     groups = table.view(-1, rough.group, table.shape[1])
     return _flip(groups.view(rough.left.dtype).amax(1).view(rough.whole)) if signed else groups.amax(1)
 
-# %% ../nbs/03_lists.ipynb #dc1391a6
+# %% ../nbs/03_lists.ipynb #41673141
 def _limits(rough: _Rough, peaks: Any, rows: Any, k: int, signed: bool) -> tuple[np.ndarray, np.ndarray]:
     "The lowest whole number of a candidate for each row (n,), and for which rows it is safe."
     import torch
     fold = -(-len(peaks) // max(512, 4 * k))
     width = len(peaks) // fold
-    tops = peaks[:fold * width].view(fold, width, -1).amax(0) if fold > 1 else peaks                           # (width, n)
+    tops = peaks[:fold * width].view(fold, width, -1).amax(0) if fold > 1 else peaks       # (width, n)
     floor = _floor(np.ascontiguousarray(tops.cpu().numpy().T), k)[:, 0]
     value = torch.from_numpy(_flip(floor) if signed else floor).view(rough.left.dtype).float().numpy()
     with np.errstate(invalid='ignore'): limit = value - np.abs(value) / 128 - 2 * rough.far[rows]
-    limit = np.where(value > -np.inf, limit, -1e38).astype(np.float32)        # fewer than k groups have a candidate: all items are
-    safe = (value > -np.inf) if signed else (floor > 0) & (limit > 0)
+    limit = np.where(value > -np.inf, limit, -1e38).astype(np.float32)        # fewer than k groups have anything: take all
     whole = torch.from_numpy(limit).to(rough.left.dtype).view(rough.whole).numpy()
-    return (_flip(whole), np.ones(len(floor), bool)) if signed else (np.where(safe, whole, np.iinfo(whole.dtype).max), safe)
+    if signed: return _flip(whole), np.ones(len(floor), bool)
+    safe = (floor > 0) & (limit > 0)
+    return np.where(safe, whole, np.iinfo(whole.dtype).max), safe
 
-# %% ../nbs/03_lists.ipynb #52fc24c0
-def _near(rough: _Rough, table: Any, peaks: Any, limit: np.ndarray, k: int, signed: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+# %% ../nbs/03_lists.ipynb #480ae980
+def _near(rough: _Rough, table: Any, peaks: Any, limit: np.ndarray, k: int, signed: bool) -> tuple[np.ndarray, ...]:
     "Row and code of all candidates, ordered by both, and which rows are crowded."
     import torch
     n, group = len(limit), rough.group
@@ -249,14 +250,15 @@ def _plainly(left: np.ndarray, right: np.ndarray, k: int, exclude: csr_matrix | 
         items[i], best[i] = (part[0] for part in top_k(scores[None], k, None if mask is None else mask[:, :len(among)]))
     return items, best
 
-# %% ../nbs/03_lists.ipynb #1522e7cf
+# %% ../nbs/03_lists.ipynb #eec02656
 def _sieve(left: np.ndarray, right: np.ndarray, rough: _Rough, todo: np.ndarray, k: int, exclude: csr_matrix | None,
            signed: bool, threads: int, out: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     "Fill the lists of the rows `todo` into `out`; what comes back are the rows that it could not decide."
     import torch
     m, device = len(rough.right), rough.right.device
     step = max(64, min(256, (1 << 23) // m // 64 * 64) if device.type == 'cpu' else min(1 << 13, (1 << 28) // m))
-    starts, undecided, bar = iter(range(0, len(todo), step)), [todo[:0]], progress(None, 'top products', total=-(-len(todo) // step))
+    starts, undecided = iter(range(0, len(todo), step)), [todo[:0]]
+    bar = progress(None, 'top products', total=-(-len(todo) // step))
     def work(signed: bool) -> None:
         space = torch.empty(m * min(step, len(todo)), dtype=rough.left.dtype, device=device)
         for s in starts:
@@ -274,15 +276,7 @@ def _sieve(left: np.ndarray, right: np.ndarray, rough: _Rough, todo: np.ndarray,
     bar.close()
     return np.concatenate(undecided)
 
-# %% ../nbs/03_lists.ipynb #d2a5fd4a
-def _vectors(left: Any, right: Any) -> tuple[np.ndarray, np.ndarray]:
-    "Both tables as float32 in one piece, or a sentence."
-    left, right = np.asarray(left), np.asarray(right)
-    check(left.ndim == right.ndim == 2 and left.shape[1] == right.shape[1],
-          f'left and right must be tables with vectors of one length, and have the shapes {left.shape} and {right.shape}')
-    with np.errstate(over='ignore'): return tuple(np.ascontiguousarray(x, dtype=np.float32) for x in (left, right))
-
-# %% ../nbs/03_lists.ipynb #0b8ac4c6
+# %% ../nbs/03_lists.ipynb #f1d2e158
 def top_products(left: np.ndarray,                   # (n, d) vectors of users
                  right: np.ndarray,                  # (m, d) vectors of items
                  k: int,                             # length of the lists
@@ -292,8 +286,10 @@ def top_products(left: np.ndarray,                   # (n, d) vectors of users
                 ) -> tuple[np.ndarray, np.ndarray]:  # items (n, k) int32, scores (n, k) float32
     "The best k of left @ right.T in each row, best first, ties to the lowest code; short lists end with item -1, score -inf."
     import torch
-    (left, right), k = _vectors(left, right), _whole(k)
-    exclude = _pairs(exclude, (len(left), len(right)))
+    left, right = (np.ascontiguousarray(x, dtype=np.float32) for x in (left, right))
+    check(left.ndim == right.ndim == 2 and left.shape[1] == right.shape[1],
+          f'left and right must be tables with vectors of one length, and have the shapes {left.shape} and {right.shape}')
+    k, exclude = _whole(k), _pairs(exclude, (len(left), len(right)))
     out = np.full((len(left), k), -1, np.int32), np.full((len(left), k), -np.inf, np.float32)
     before, todo, width = torch.get_num_threads(), np.arange(len(left)), min(k, len(right))
     check(device == 'cpu' or torch.cuda.is_available(), f"torch finds no graphics card for the device {device!r}; use 'cpu'")
