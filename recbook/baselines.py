@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BLOCK', 'NotFitted', 'Recommender', 'Popular', 'Random', 'Recent', 'UserMean']
 
-# %% ../nbs/04_baselines.ipynb #099e492e
+# %% ../nbs/04_baselines.ipynb #d4f6709b
 import json
 from inspect import signature
 from pathlib import Path
@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix, issparse
 from .core import RecbookError, as_rng, check, load_arrays, progress, save_arrays
 from .data import Dataset
 from .lists import top_k
-from .provenance import Origin, origin_of
+from .provenance import origin_of, pack_origins, unpack_origins
 
 # %% ../nbs/04_baselines.ipynb #fd133f3c
 class NotFitted(RecbookError, AttributeError):
@@ -214,17 +214,15 @@ def _restore(self: Recommender, arrays: dict, meta: dict) -> None:
     "Put back what `_state` gave."
     self.__dict__.update(arrays | meta)
 
-# %% ../nbs/04_baselines.ipynb #a284434c
+# %% ../nbs/04_baselines.ipynb #f3bc9e0f
 @patch
 def save(self: Recommender, folder: str | Path) -> None:
     "Save the fitted model as a folder, which is replaced as a whole if it exists."
     seen, (arrays, meta) = self.seen, self._state()
     params = {name: value for name, value in self.get_params().items() if _plain(value)}
-    origins = {name: origin_of(feature) for name, feature in self.features().items()}
-    pairs = {f'from.{name}': origin.pairs for name, origin in origins.items() if origin and origin.pairs is not None}
-    save_arrays(folder, type(self).__name__, {'seen': seen} | pairs | {f'my.{name}': a for name, a in arrays.items()},
-                {'name': self.name, 'params': params, 'state': meta, 'fit_seconds': self.fit_seconds,
-                 'origins': {name: origin is not None for name, origin in origins.items()}})
+    labels, known = pack_origins({name: origin_of(feature) for name, feature in self.features().items()})
+    save_arrays(folder, type(self).__name__, {'seen': seen} | labels | {f'my.{name}': a for name, a in arrays.items()},
+                {'name': self.name, 'params': params, 'state': meta, 'fit_seconds': self.fit_seconds, 'origins': known})
 
 @patch(cls_method=True)
 def load(cls: Recommender, folder: str | Path) -> Recommender:
@@ -233,7 +231,7 @@ def load(cls: Recommender, folder: str | Path) -> Recommender:
     try:
         model, seen = cls.__new__(cls), arrays.pop('seen')
         model.__dict__.update(meta['params'], seen=seen, name=meta['name'], fit_seconds=meta['fit_seconds'])
-        model.origins = {name: Origin(arrays.pop(f'from.{name}', None)) if known else None for name, known in meta['origins'].items()}
+        model.origins = unpack_origins(arrays, meta['origins'])
         model._restore({name[3:]: array for name, array in arrays.items()}, meta['state'])
     except (KeyError, TypeError) as error:
         raise RecbookError(f'{folder} does not hold all of a {cls.__name__}; fit and save the model again') from error

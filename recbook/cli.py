@@ -117,21 +117,29 @@ def show_user(result: 'Run', user: int, k: int) -> None:
     if result.features: show(f'User {name}: interests', result.interests_of(user))
     show(f'User {name}: list by {list(result.models)[-1]} (✓: chosen in the test part)', result.list_for(user, k)[columns])
 
-# %% ../nbs/60_cli.ipynb #e2c8c3e1
+# %% ../nbs/60_cli.ipynb #e74520cf
 @app.command()
 def evaluate(data: DataName = 'world', encoder: EncoderName = 'auto',
              split: Annotated[str, typer.Option('--split', help='random:0.8,0.1,0.1 | last | time:0.8 | cold-item:0.1 | cold-user:0.1 | file:TRAIN,TEST')] = 'random:0.8,0.1,0.1',
              models: Annotated[str, typer.Option('--models', help='names, with commas between')] = 'popular,itemknn,ease',
              metrics: Annotated[str, typer.Option('--metrics', help='names, with commas between')] = 'ndcg,recall,map',
              k: Annotated[str, typer.Option('--k', help='lengths of the lists, with commas between')] = '10',
+             controls: Annotated[bool, typer.Option('--controls', help='set models with language beside random and shuffled vectors and tuned peers')] = False,
+             board: Annotated[Optional[Path], typer.Option('--board', help='write the leader board to this file, an .html page or a .tex table')] = None,
              seed: Seed = 0, min_value: MinValue = None, columns: Columns = '', json: Json = None) -> None:
     "Fit models on the training part and measure them on the test part, with 95% intervals."
-    names = tuple(m if '@' in m else f'{m}@{n}' for m in parse_list(metrics) for n in parse_ks(k))
+    names = tuple(dict.fromkeys(m if '@' in m or m == 'auc' else f'{m}@{n}' for m in parse_list(metrics) for n in parse_ks(k)))
+    check(board is None or board.suffix in ('.html', '.tex'), f'--board writes .html or .tex, and got {board}')
     from recbook.pipeline import run
-    result = run(data, split, min_value, seed, parse_columns(columns), speaker(), models=tuple(parse_list(models)),
+    from recbook.recipes import with_controls
+    wanted = tuple(parse_list(models))
+    result = run(data, split, min_value, seed, parse_columns(columns), speaker(), models=with_controls(wanted) if controls else wanted,
                  encoder=encoder, metrics=names)
     show_board(result)
     write_json(json, result.summary())
+    if board is not None:
+        text = result.report.html() if board.suffix == '.html' else result.report.latex()
+        with write_aside(board) as aside: aside.write_text(text, encoding='utf-8')
 
 # %% ../nbs/60_cli.ipynb #30cceb1e
 @app.command()

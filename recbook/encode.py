@@ -6,7 +6,7 @@
 __all__ = ['MINILM', 'MINILM_REVISION', 'MINILM_SHA256', 'quiet', 'mean_pool', 'Transformer', 'packaged', 'locate', 'Tfidf',
            'Encoder', 'blocks']
 
-# %% ../nbs/11_encode.ipynb #ff9011e5
+# %% ../nbs/11_encode.ipynb #a6daa2f6
 import hashlib
 import json
 import re
@@ -20,7 +20,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .core import RecbookError, cache_dir, check, load_arrays, progress, save_arrays, suggest, unit_rows
-from .provenance import Origin, origin_of, trace
+from .provenance import Origin, origin_of, pack_origins, trace, unpack_origins
 from .text import check_texts, tokens
 from .vectors import VectorStore, hash_texts
 
@@ -283,12 +283,16 @@ def _encode(self: Encoder, texts: list[str]) -> np.ndarray:
     if self.cache and len(todo): self.store.tidy()
     return out
 
-# %% ../nbs/11_encode.ipynb #651901db
+# %% ../nbs/11_encode.ipynb #ffadc9c3
 @patch
 def save(self: Encoder, folder: str | Path) -> None:
     "Keep the name, the settings, and what TF-IDF has learned; the weights of a language model stay where they are."
-    arrays, meta, words = {}, {'asked': self.asked}, isinstance(self.back, Tfidf) and self.dim and self.back.counter
-    if words: arrays, meta['words'] = {'parts': self.back.parts, 'idf': words.idf_}, words.get_feature_names_out().tolist()
+    words = isinstance(self.back, Tfidf) and self.dim and self.back.counter
+    arrays, known = pack_origins({'words': self.origin})
+    meta = {'asked': self.asked, 'origins': known}
+    if words:
+        arrays |= {'parts': self.back.parts, 'idf': words.idf_}
+        meta['words'] = words.get_feature_names_out().tolist()
     save_arrays(folder, 'Encoder', arrays, meta)
 
 @patch(cls_method=True)
@@ -299,4 +303,5 @@ def load(cls: Encoder, folder: str | Path) -> Encoder:
     if 'words' in meta:
         self.back.parts, self.back.counter = arrays['parts'], self.back.new_counter(vocabulary=meta['words'])
         self.back.counter.idf_ = arrays['idf']
+    self.origin = unpack_origins(arrays, meta['origins'])['words']
     return self

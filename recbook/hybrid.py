@@ -124,12 +124,18 @@ def _value(self: LightFMModel, x: csr_matrix) -> float:
         values.append(measure(top, wanted[some], ('ndcg@10',))['ndcg@10'].to_numpy())
     return float(np.mean(np.concatenate(values)))
 
-# %% ../nbs/32_hybrid.ipynb #1bdbe50b
+# %% ../nbs/32_hybrid.ipynb #067d02ff
 @patch
 def scores(self: LightFMModel, users: np.ndarray) -> np.ndarray:
     "Scores (len(users), n_items): inner products and biases, as one matrix product."
     users = self.codes(users)
     return self.user_vectors[users] @ self.item_vectors.T + self.item_bias + self.user_bias[users][:, None]
+
+@patch
+def factors(self: LightFMModel) -> tuple[np.ndarray, np.ndarray]:
+    "Vectors of users, ending in 1, and items, ending in their biases: products are the scores, but for the user's bias."
+    ones = np.ones((len(self.user_vectors), 1), np.float32)
+    return np.hstack([self.user_vectors, ones]), np.c_[self.item_vectors, self.item_bias]
 
 @patch
 def match(self: LightFMModel, user_features: csr_matrix) -> np.ndarray:

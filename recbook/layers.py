@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WALL', 'default_sizes', 'Interests', 'strongest']
 
-# %% ../nbs/21_layers.ipynb #56464772
+# %% ../nbs/21_layers.ipynb #a213b322
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix, hstack, vstack
 
 from .core import check, load_arrays, save_arrays, unit_rows
 from .groups import check_vectors, cut, group, mean_directions, ward
-from .provenance import Origin, origin_of, trace
+from .provenance import Origin, origin_of, pack_origins, trace, unpack_origins
 from .text import keywords, tokens
 
 # %% ../nbs/21_layers.ipynb #70167139
@@ -260,16 +260,17 @@ def _ancestor(self: Interests, l: int, node: int) -> int:
     for parents in self.parents[l:0:-1]: node = int(parents[node])
     return node
 
-# %% ../nbs/21_layers.ipynb #91045af1
+# %% ../nbs/21_layers.ipynb #3a3aea6a
 @patch
 def save(self: Interests, folder: str | Path) -> None:
     "Save the tree as a folder of JSON and plain arrays."
     check(hasattr(self, 'items'), 'this tree of interests is not fitted, so there is nothing to save')
-    arrays = {'mean': self.mean} | ({} if self.origin is None or self.origin.pairs is None else {'pairs': self.origin.pairs})
+    labels, known = pack_origins({'tree': self.origin})
+    arrays = {'mean': self.mean} | labels
     for l in range(len(self.names)):
         arrays |= {f'centroids{l}': self.centroids[l], f'parents{l}': self.parents[l], f'items{l}': self.items[l]}
     save_arrays(folder, 'Interests', arrays, {'names': self.names, 'sizes': self.sizes, 'top': self.top,
-                                              'temperature': self.temperature, 'seed': self.seed, 'traced': self.origin is not None})
+                                              'temperature': self.temperature, 'seed': self.seed, 'origins': known})
 
 @patch(cls_method=True)
 def load(cls: Interests, folder: str | Path) -> Interests:
@@ -279,6 +280,6 @@ def load(cls: Interests, folder: str | Path) -> Interests:
     self.mean, self.names = arrays['mean'], meta['names']
     for part in ('centroids', 'parents', 'items'):
         setattr(self, part, [arrays[f'{part}{l}'] for l in range(len(self.names))])
-    self.origin = Origin(arrays.get('pairs')) if meta['traced'] else None
+    self.origin = unpack_origins(arrays, meta['origins'])['tree']
     self.items = [trace(layer, self) for layer in self.items]
     return self

@@ -49,6 +49,17 @@ def test_evaluate_files_split_by_hand(log):
         'spec': 'file:train.csv,test.csv', 'seed': 0, 'train': 120, 'valid': 0, 'test': 120}
 
 
+def test_a_board_with_controls(log):
+    done = recbook('evaluate', '--data', 'log.csv', '--models', 'content', '--encoder', 'tfidf', '--controls', '--metrics', 'ndcg,auc',
+                   '--board', 'board.html', '--json', 'r.json', cwd=log)
+    assert done.returncode == 0, done.stderr
+    models = json.loads((log/'r.json').read_text())['models']
+    assert set(models) == {'content', 'content-random', 'content-shuffled', 'popular', 'itemknn', 'ease', 'ials'}
+    assert set(models['content']) >= {'ndcg@10', 'auc'}
+    assert 'content-shuffled' in (log/'board.html').read_text() and 'corrected for 21 comparisons' in done.stdout.replace('\n', ' ')
+    complains(recbook('evaluate', '--data', 'log.csv', '--board', 'board.pdf', cwd=log), '--board writes .html or .tex')
+
+
 def test_recommend_with_reasons(log):
     done = recbook('recommend', '--data', 'log.csv', '--user', 'u3', '--k', '3', '--explain', '--encoder', 'tfidf', '--json', 'r.json', cwd=log)
     assert done.returncode == 0, done.stderr

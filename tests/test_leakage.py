@@ -4,8 +4,9 @@ import pytest
 
 from recbook.core import RecbookError
 from recbook.data import Dataset, Split, split
-from recbook.pipeline import learn, main_nodes, make_features
+from recbook.pipeline import learn
 from recbook.provenance import MARK, check_leakage, origin_of, same
+from recbook.recipes import main_nodes, make_features
 from recbook.text import item_texts, keywords, user_texts
 from recbook.world import World
 

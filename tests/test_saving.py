@@ -5,8 +5,9 @@ import pytest
 from recbook.core import RecbookError
 from recbook.data import split
 from recbook.layers import Interests
-from recbook.pipeline import RECIPES, learn
+from recbook.pipeline import learn
 from recbook.provenance import check_leakage
+from recbook.recipes import RECIPES
 from recbook.world import World
 
 
