@@ -35,7 +35,7 @@ from threadpoolctl import threadpool_limits
 
 from recbook.core import cache_dir, write_aside
 from recbook.data import random_split
-from recbook.lists import top_products
+from recbook.products import top_products
 from recbook.metrics import measure
 from recbook.sources import load
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_split', 'Task', 'make_task', 'evaluate']
 
-# %% ../nbs/40_evaluate.ipynb #f896cc65
+# %% ../nbs/40_evaluate.ipynb #0d4f6758
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Iterator, Sequence
@@ -18,8 +18,9 @@ from .baselines import BLOCK, Recommender
 from .compare import Report, make_report
 from .core import check, progress
 from .data import Split
-from .lists import top_k, top_products
+from .lists import top_k
 from .metrics import auc, measure, parse_metric
+from .products import top_products
 from .provenance import check_leakage
 
 # %% ../nbs/40_evaluate.ipynb #2b80a9a5
