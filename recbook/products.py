@@ -154,7 +154,7 @@ def _plainly(left: np.ndarray, right: np.ndarray, k: int, exclude: csr_matrix | 
         items[i], best[i] = (part[0] for part in top_k(scores[None], k, None if mask is None else mask[:, :len(among)]))
     return items, best
 
-# %% ../nbs/03_products.ipynb #3e99e403
+# %% ../nbs/03_products.ipynb #d1e0563e
 def _sieve(left: np.ndarray, right: np.ndarray, rough: _Rough, k: int, exclude: csr_matrix | None, threads: int,
            todo: np.ndarray, out: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     "Fill the lists of all rows of `left` into the rows `todo` of `out`; what comes back are those that are crowded."
@@ -164,7 +164,7 @@ def _sieve(left: np.ndarray, right: np.ndarray, rough: _Rough, k: int, exclude: 
     starts, crowds = iter(range(0, n, step)), [todo[:0]]
     bar = progress(None, 'top products', total=-(-n // step))
     def work(_: int) -> None:
-        torch.set_num_threads(1)                 # for this thread alone: OpenMP counts for each thread
+        torch.set_num_threads(1)                 # OpenMP asks each thread anew
         space = torch.empty(m * min(step, n), dtype=rough.left.dtype, device=device)
         for s in starts:
             rows = slice(s, min(s + step, n))
@@ -178,7 +178,7 @@ def _sieve(left: np.ndarray, right: np.ndarray, rough: _Rough, k: int, exclude: 
     bar.close()
     return np.sort(np.concatenate(crowds))
 
-# %% ../nbs/03_products.ipynb #75074b7a
+# %% ../nbs/03_products.ipynb #245d51eb
 def top_products(left: np.ndarray,                   # (n, d) vectors of users
                  right: np.ndarray,                  # (m, d) vectors of items
                  k: int,                             # length of the lists
@@ -198,6 +198,7 @@ def top_products(left: np.ndarray,                   # (n, d) vectors of users
     threads, todo = 1 if device != 'cpu' else before if threads is None else whole_k(threads), np.flatnonzero(has)
     if not width or not n: return out
     def part(table, rows): return table if table is None or len(rows) == n else table[rows]
+    torch.set_num_threads(1)
     try:
         for kind in (_quick_type(device), torch.float64):
             if not len(todo): break
