@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'DataName', 'EncoderName', 'Seed', 'Json', 'MinValue', 'Columns', 'data_app', 'parse_list', 'parse_ks',
            'speaker', 'write_json', 'show', 'parse_columns', 'demo', 'show_board', 'show_user', 'evaluate', 'recommend',
-           'data_list', 'data_get', 'data_describe', 'main']
+           'encode', 'encode_info', 'data_list', 'data_get', 'data_describe', 'main']
 
 # %% ../nbs/60_cli.ipynb #fec55120
 import json
@@ -162,6 +162,34 @@ def recommend(user: Annotated[str, typer.Option('--user', help='id of the user, 
     show(f'User {user}: list by {model}', items if explain else items.drop(columns='reason'))
     write_json(json, {'user': user, 'model': model, 'items': items.to_dict('records'),
                       'interests': interests.to_dict('records') if explain else []})
+
+# %% ../nbs/60_cli.ipynb #7189af64
+@app.command()
+def encode(file: Annotated[Optional[Path], typer.Argument(help='a .txt file (a text on each line), or a .csv, .tsv or .parquet file')] = None,
+           column: Annotated[str, typer.Option('--column', help='of a table: the texts')] = 'text',
+           encoder: EncoderName = 'auto',
+           prompt: Annotated[str, typer.Option('--prompt', help='before each text, or around it with {} in the middle')] = '',
+           windows: Annotated[bool, typer.Option('--windows', help='read long texts window by window instead of cutting them')] = False,
+           out: Annotated[Path, typer.Option('--out', help='the vectors, an .npy file in the order of the texts')] = Path('vectors.npy'),
+           info: Annotated[bool, typer.Option('--info', help='show what the store of vectors holds')] = False, json: Json = None) -> None:
+    "Texts into vectors, kept in a store by content; or --info: what the store holds."
+    if info: return encode_info(json)
+    check(file, 'encode needs a file of texts, or --info')
+    from recbook.encode import Encoder, read_texts
+    say, texts = speaker(), read_texts(file, column)
+    made = Encoder(encoder, prompt=prompt, windows=windows)
+    if made.name == 'tfidf': made.fit(texts := list(texts))
+    vectors = made.encode_to(out, texts)
+    say(f'{len(vectors):,} texts into vectors of length {vectors.shape[1]} by {made.name}: {out}')
+    write_json(json, {'texts': len(vectors), 'dim': vectors.shape[1], 'encoder': made.name, 'out': str(out)})
+
+def encode_info(json: Path | None) -> None:
+    "Show the store of vectors."
+    from recbook.core import cache_dir
+    from recbook.vectors import stores
+    table = stores(cache_dir('vectors'))
+    show(f'{table["megabytes"].sum():,.1f} MB of vectors in the cache', table.assign(megabytes=table['megabytes'].map('{:,.1f}'.format)))
+    write_json(json, {'stores': table.to_dict('records')})
 
 # %% ../nbs/60_cli.ipynb #a310e2a4
 data_app = typer.Typer(no_args_is_help=True, help='Data sets: which are known, where they lie, what they hold.')
