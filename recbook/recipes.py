@@ -15,6 +15,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, hstack
 
 from .baselines import Popular, Random, Recommender
+from .behaviour import user_texts
 from .cf import EASE, ItemKNN, UserKNN
 from .content import Content
 from .controls import random_like, shuffled
@@ -27,7 +28,7 @@ from .interests import user_vectors
 from .layers import Interests, strongest
 from .provenance import trace
 from .search import tune
-from .text import item_texts, user_texts
+from .text import item_texts
 
 # %% ../nbs/43_recipes.ipynb #97ea7df4
 @dataclass(frozen=True, repr=False)

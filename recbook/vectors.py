@@ -73,17 +73,17 @@ def get(self: VectorStore,
         out: np.ndarray,      # (n, dim) float32; rows of known texts are filled
        ) -> np.ndarray:       # (n,) bool: which texts are known
     "Fill in the known vectors, and say which are known."
-    known = np.zeros(len(hashes), bool)
+    todo = np.arange(len(hashes))
     for name, (have, vectors) in self.refresh().items():
-        if not len(have): continue
+        if not len(have) or not len(todo): continue
         order = np.argsort(have[:, 0], kind='stable')
-        place = np.searchsorted(have[:, 0], hashes[:, 0], sorter=order).clip(max=len(have) - 1)
+        place = np.searchsorted(have[:, 0], hashes[todo, 0], sorter=order).clip(max=len(have) - 1)
         row = order[place]
-        new = ~known & (have[row] == hashes).all(1)
-        out[new] = vectors[row[new]]
-        known |= new
-        if new.any(): _touch(self.folder/name)
-    return known
+        hit = (have[row] == hashes[todo]).all(1)
+        out[todo[hit]] = vectors[row[hit]]
+        todo = todo[~hit]
+        if hit.any(): _touch(self.folder/name)
+    return ~np.isin(np.arange(len(hashes)), todo)
 
 def _touch(path: Path) -> None:
     "Note that a shard is in use; once an hour is enough."

@@ -3,11 +3,12 @@ import numpy as np
 import pytest
 
 from recbook.core import RecbookError
+from recbook.behaviour import user_texts
 from recbook.data import Dataset, Split, split
 from recbook.pipeline import learn
 from recbook.provenance import MARK, check_leakage, origin_of, same
 from recbook.recipes import main_nodes, make_features
-from recbook.text import item_texts, keywords, user_texts
+from recbook.text import item_texts, keywords
 from recbook.world import World
 
 
