@@ -29,7 +29,7 @@ def pool(states: Any,          # tensor (N, dim): the tokens of all texts, end t
     if how in ('cls', 'last'): return states[end - size if how == 'cls' else end - 1]
     text = torch.repeat_interleave(torch.arange(len(size), device=states.device), size)          # (N,)
     out = states.new_zeros(len(size), states.shape[1])
-    if how == 'max': return out.index_reduce_(0, text, states, 'amax', include_self=False)
+    if how == 'max': return out.scatter_reduce_(0, text[:, None].expand_as(states), states, 'amax', include_self=False)
     weight = torch.ones_like(text)
     if how == 'weighted': weight = torch.arange(1, len(text) + 1, device=text.device) - (end - size)[text]
     total = torch.zeros_like(size).index_add_(0, text, weight)

@@ -147,7 +147,8 @@ def retry_after(error: Exception) -> float:
     "The seconds that the server asks to wait; 0 if it does not say."
     headers = getattr(getattr(error, 'response', None), 'headers', None) or {}
     said = headers.get('retry-after') or ''
-    try: return max(0., float(said)) if said.strip().replace('.', '', 1).isdigit() else max(0., parsedate_to_datetime(said).timestamp() - time.time())
+    plain = said.strip().replace('.', '', 1).isdigit()
+    try: return float(said) if plain else max(0., parsedate_to_datetime(said).timestamp() - time.time())
     except (TypeError, ValueError, OverflowError): return 0.
 
 # %% ../nbs/12_hosted.ipynb #2893f235
@@ -166,8 +167,10 @@ class Hosted:
                  most_failures: int = 10,         # prompts without an answer before we give up
                 ):
         check(isinstance(name, str) and name, f'the name of a language model must be a string, and is {name!r}')
-        check(str(url).startswith(('http://', 'https://')), f'the address of a server begins with http:// or https://, and {url!r} does not')
-        check(concurrency >= 1 and tries >= 1 and timeout > 0, f'concurrency and tries must be at least 1 and timeout above 0, and are {concurrency}, {tries} and {timeout}')
+        check(str(url).startswith(('http://', 'https://')),
+              f'the address of a server begins with http:// or https://, and {url!r} does not')
+        check(concurrency >= 1 and tries >= 1 and timeout > 0,
+              f'concurrency and tries must be at least 1 and timeout above 0, and are {concurrency}, {tries} and {timeout}')
         self.name, self.url, self._key = name, url, key or os.environ.get('OPENAI_API_KEY') or 'none'
         self.concurrency, self.timeout, self.tries, self.wait = concurrency, timeout, tries, wait
         self.longest_wait, self.most_failures = longest_wait, most_failures
@@ -245,9 +248,11 @@ def judge(self: Hosted,
     way, asked = verdict(error), retry_after(error)
     self.reached |= getattr(error, 'status_code', None) is not None or isinstance(error, Broken)
     if way == 'stop' or not self.reached and n + 1 == self.tries: raise RecbookError(self.why(error, client)) from error
-    check(asked <= self.longest_wait, f'the server at {self.url} asks to wait {asked:,.0f} seconds{self.words(error)}; go on then, or raise longest_wait')
+    check(asked <= self.longest_wait,
+          f'the server at {self.url} asks to wait {asked:,.0f} seconds{self.words(error)}; go on then, or raise longest_wait')
     if way == 'skip' or n + 1 == self.tries:
-        raise Unanswered(f'{self.name} gave no answer{self.words(error)} in {n + 1} tries; {error if isinstance(error, Broken) else "see what the server says"}') from error
+        hint = error if isinstance(error, Broken) else 'see what the server says'
+        raise Unanswered(f'{self.name} gave no answer{self.words(error)} in {n + 1} tries; {hint}') from error
     self.pace.hold(asked)
     stop.wait(backoff(n, self.wait))
 
@@ -269,7 +274,8 @@ def complete(self: Hosted,
                 try: reply = future.result()
                 except Unanswered as error:
                     failures, reply = failures + 1, error
-                    if failures >= self.most_failures: raise RecbookError(f'{failures} prompts got no answer, the last because {error}') from error
+                    if failures >= self.most_failures:
+                        raise RecbookError(f'{failures} prompts got no answer, the last because {error}') from error
                 yield going.pop(future), reply
     finally:
         stop.set()

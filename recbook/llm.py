@@ -116,10 +116,13 @@ class LLM:
                  options: dict | None = None,   # anything else that the model or the server takes; part of the key
                  **more: Any,                   # for `Generator` or `Hosted`
                 ):
-        check(max_new_tokens >= 1 and temperature >= 0, f'max_new_tokens must be at least 1 and temperature at least 0, and are {max_new_tokens} and {temperature}')
-        check(prices is None or len(prices) == 2 and min(prices) >= 0, f'prices must be two numbers, for a million tokens of prompts and of answers, and are {prices}')
+        check(max_new_tokens >= 1 and temperature >= 0,
+              f'max_new_tokens must be at least 1 and temperature at least 0, and are {max_new_tokens} and {temperature}')
+        check(prices is None or len(prices) == 2 and min(prices) >= 0,
+              f'prices must be two numbers, for a million tokens of prompts and of answers, and are {prices}')
         try: self.back = Hosted(name, url, **more) if url else Generator(name, **more)
-        except TypeError as error: raise RecbookError(f'{"Hosted" if url else "Generator"} has no such setting: {error}; see its parameters') from error
+        except TypeError as error:
+            raise RecbookError(f'{"Hosted" if url else "Generator"} has no such setting: {error}; see its parameters') from error
         self.settings, self.usage = Settings(max_new_tokens, temperature, seed, options or {}), Usage(prices=prices)
         self.journal = Journal(cache_dir('answers')/'answers.sqlite' if cache is True else cache) if cache else None
 
@@ -211,7 +214,8 @@ class Preview:
 
     def __repr__(self) -> str:
         money = '' if self.cost is None else f'; at most {self.cost:,.4f}'
-        return f'{len(self.prompts):,} prompts, {self.known.sum():,} known: about {self.tokens[~self.known].sum():,} tokens to send, at most {self.most:,} to receive{money}'
+        return (f'{len(self.prompts):,} prompts, {self.known.sum():,} known: about {self.tokens[~self.known].sum():,} tokens to send, '
+                f'at most {self.most:,} to receive{money}')
 
 @patch
 def preview(self: LLM, prompts: Sequence, schema: Any = None, system: str | None = None) -> Preview:

@@ -79,9 +79,11 @@ def summarise_users(llm: LLM,
     return each(llm, SUMMARISE, 'summary', texts, lambda value, _: value.summary.strip(), '', language)
 
 # %% ../nbs/12_tasks.ipynb #82d3f415
-TAG = {'en': 'Here is an item of a catalogue:\n{data}\nGive the one topic that it belongs to, and up to eight tags, the most telling first, each of one to three words.',
+TAG = {'en': 'Here is an item of a catalogue:\n{data}\nGive the one topic that it belongs to, and up to eight tags, '
+             'the most telling first, each of one to three words.',
        'zh': '以下是目录中的一个条目:\n{data}\n给出它所属的一个主题,以及最多八个标签,最有代表性的在前,每个一到三个词。'}
-DESCRIBE = {'en': 'Here is an item of a catalogue:\n{data}\nDescribe it in three sentences for people who may like it: what it is about, its mood, and for whom it is. '
+DESCRIBE = {'en': 'Here is an item of a catalogue:\n{data}\nDescribe it in three sentences for people who may like it: '
+                  'what it is about, its mood, and for whom it is. '
                   'Do not invent facts.',
             'zh': '以下是目录中的一个条目:\n{data}\n用三句话向可能喜欢它的人介绍:内容、氛围、适合谁。不要编造事实。'}
 
@@ -95,7 +97,8 @@ def describe_items(llm: LLM, texts: Sequence[str], language: str = 'en') -> list
     return each(llm, DESCRIBE, 'description', texts, lambda value, _: value.description.strip(), '', language)
 
 # %% ../nbs/12_tasks.ipynb #95b67847
-FEEL = {'en': 'Here is a review:\n{data}\nGive its mood (positive, negative, mixed or neutral) and its aspects: each term as it stands in the review, with the mood towards it.',
+FEEL = {'en': 'Here is a review:\n{data}\nGive its mood (positive, negative, mixed or neutral) and its aspects: '
+              'each term as it stands in the review, with the mood towards it.',
         'zh': '以下是一条评论:\n{data}\n给出其情绪(positive、negative、mixed 或 neutral)和各个方面:每个方面用评论中的原词,并给出对它的情绪。'}
 
 def read_moods(llm: LLM, texts: Sequence[str], language: str = 'en') -> list[dict]:   # keys mood and aspects; {} where nothing
@@ -104,7 +107,8 @@ def read_moods(llm: LLM, texts: Sequence[str], language: str = 'en') -> list[dic
     return each(llm, FEEL, 'mood', texts, inside, {}, language)
 
 # %% ../nbs/12_tasks.ipynb #2f591764
-NAME = {'en': 'These keywords describe a group of items or of users:\n{data}\nGive the group a name of one to four words, as a shelf in a shop would have.',
+NAME = {'en': 'These keywords describe a group of items or of users:\n{data}\n'
+              'Give the group a name of one to four words, as a shelf in a shop would have.',
         'zh': '以下关键词描述一组物品或用户:\n{data}\n给这组起一个一到四个词的名字,像商店货架上的名称。'}
 
 def name_groups(llm: LLM,

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -133,3 +135,43 @@ def test_wrong_input_of_the_command(tmp_path, args, said):
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith('recbook: ') and (said or 'cannot write') in last
     assert not list(tmp_path.glob('*.npy'))
+
+
+class Embeddings(BaseHTTPRequestHandler):
+    "A server of embeddings that counts letters, fails every third time, and notes what it was asked."
+    asked, calls = [], 0
+    def log_message(self, *args): return
+
+    def do_POST(self):
+        texts = json.loads(self.rfile.read(int(self.headers['Content-Length'])))['input']
+        Embeddings.calls += 1
+        rows = [{'object': 'embedding', 'index': i, 'embedding': [float(t.count(c)) for c in 'abcd']} for i, t in enumerate(texts)]
+        body = json.dumps({'object': 'list', 'model': 'letters', 'data': rows, 'usage': {'prompt_tokens': 1, 'total_tokens': 1}}).encode()
+        bad = Embeddings.calls % 3 == 0
+        if not bad: Embeddings.asked += texts
+        self.send_response(500 if bad else 200)
+        self.send_header('Content-Type', 'application/json')
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_a_server_behind_the_encoder(tmp_path, monkeypatch):
+    from recbook.remote import Remote
+    monkeypatch.setenv('RECBOOK_CACHE', str(tmp_path))
+    server = ThreadingHTTPServer(('127.0.0.1', 0), Embeddings)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        encoder = Encoder(Remote('letters', f'http://127.0.0.1:{server.server_port}/v1', batch=2))
+        texts = ['aab', '', 'ddd', 'abcd', 'aab', 'cc']
+        vectors = encoder.encode(texts)
+        assert np.allclose(vectors[2], [0, 0, 0, 1]) and not vectors[1].any() and np.allclose(vectors[0], vectors[4])
+        asked = len(Embeddings.asked)
+        again = Encoder(Remote('letters', f'http://127.0.0.1:{server.server_port}/v1'))
+        assert np.allclose(again.encode(texts), vectors) and (again.hits, again.misses) == (4, 0)
+        assert sum(t in texts for t in Embeddings.asked[asked:]) == 0                # the store answered
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
