@@ -103,6 +103,7 @@ def load(self: Transformer) -> None:
     except Exception as error:       # each kind of broken file has its own kind of error
         raise RecbookError(f'the encoder {self.folder.name} cannot be loaded: its files are incomplete or of an unknown kind; copy them again') from error
 
+# %% ../nbs/11_embed.ipynb #9cc5c061
 @patch
 def _read_tokenizer(self: Transformer) -> Any:
     "The tokenizer, set to cut at `max_tokens`; overlapping pieces of long texts if they are read in windows."

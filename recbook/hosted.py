@@ -10,6 +10,7 @@ __all__ = ['completion_of', 'loopback', 'estimate_tokens', 'Broken', 'Unanswered
 import json
 import os
 import random
+import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -58,14 +59,19 @@ class _Handler(BaseHTTPRequestHandler):
         if said is not None: self.send(*said)
 
 # %% ../nbs/12_hosted.ipynb #3963db47
+class _Server(ThreadingHTTPServer):
+    daemon_threads, block_on_close = True, False        # a slow answer shall not hold up the end
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        "A client that hung up is no news; other errors are printed."
+        if not isinstance(sys.exc_info()[1], ConnectionError): super().handle_error(request, client_address)
+
 @contextmanager
 def loopback(answer: Callable[[dict], Any],         # the request, and its 'key' -> text; (status, headers, bytes); None: drop it
              models: tuple = ('stand-in',),         # names that it claims to have
             ) -> Iterator[str]:                     # the address for a client
     "A server on this machine that speaks the protocol, for tests and offline demonstrations; it stops when the block ends."
-    server = ThreadingHTTPServer(('127.0.0.1', 0), _Handler)      # port 0: any that is free
-    server.daemon_threads, server.answer, server.models = True, answer, models
-    server.block_on_close = False                                 # a slow answer shall not hold up the end
+    server = _Server(('127.0.0.1', 0), _Handler)      # port 0: any that is free
+    server.answer, server.models = answer, models
     thread = Thread(target=server.serve_forever, kwargs={'poll_interval': .02}, daemon=True)
     thread.start()
     try: yield f'http://127.0.0.1:{server.server_port}/v1'
@@ -171,7 +177,7 @@ class Hosted:
               f'the address of a server begins with http:// or https://, and {url!r} does not')
         check(concurrency >= 1 and tries >= 1 and timeout > 0,
               f'concurrency and tries must be at least 1 and timeout above 0, and are {concurrency}, {tries} and {timeout}')
-        self.name, self.url, self._key = name, url, key or os.environ.get('OPENAI_API_KEY') or 'none'
+        self.name, self.url, self._key = name, url, (key or os.environ.get('OPENAI_API_KEY') or '').strip()
         self.concurrency, self.timeout, self.tries, self.wait = concurrency, timeout, tries, wait
         self.longest_wait, self.most_failures = longest_wait, most_failures
         self.pace, self.reached = Pace(requests_per_minute, tokens_per_minute), False
@@ -188,7 +194,7 @@ def client(self: Hosted) -> Any:
     "A client of the `openai` library, without retries of its own."
     try: from openai import OpenAI, Timeout
     except ImportError as error: raise RecbookError('the package openai is not installed; pip install recbook[llm]') from error
-    return OpenAI(base_url=self.url, api_key=self._key, max_retries=0, timeout=Timeout(self.timeout, connect=min(10., self.timeout)))
+    return OpenAI(base_url=self.url, api_key=self._key or 'none', max_retries=0, timeout=Timeout(self.timeout, connect=min(10., self.timeout)))
 
 # %% ../nbs/12_hosted.ipynb #435dd266
 @patch
@@ -196,7 +202,7 @@ def words(self: Hosted, error: Exception) -> str:
     "What the server said about an error, in brackets and at most 200 characters; without our key."
     body = getattr(error, 'body', None)
     said = next((body[k] for k in ('message', 'detail', 'error') if body.get(k)), '') if isinstance(body, dict) else body or ''
-    said = ' '.join(str(said).replace(self._key, '***').split())[:200]
+    said = ' '.join((str(said).replace(self._key, '***') if self._key else str(said)).split())[:200]
     status = getattr(error, 'status_code', None)
     return ' (' + ': '.join(filter(None, [str(status or type(error).__name__), said])) + ')'
 
@@ -251,8 +257,8 @@ def judge(self: Hosted,
     check(asked <= self.longest_wait,
           f'the server at {self.url} asks to wait {asked:,.0f} seconds{self.words(error)}; go on then, or raise longest_wait')
     if way == 'skip' or n + 1 == self.tries:
-        hint = error if isinstance(error, Broken) else 'see what the server says'
-        raise Unanswered(f'{self.name} gave no answer{self.words(error)} in {n + 1} tries; {hint}') from error
+        told = f': {error}' if isinstance(error, (Broken, Unanswered)) else self.words(error)
+        raise Unanswered(f'{self.name} gave no answer in {n + 1} {"try" if n == 0 else "tries"}{told}') from error
     self.pace.hold(asked)
     stop.wait(backoff(n, self.wait))
 

@@ -139,7 +139,7 @@ def _chats(self: LLM, prompts: Sequence, schemas: list, system: str | None) -> l
         check(isinstance(chat, list) and chat and all(isinstance(m, dict) and isinstance(m.get('content'), str) and 'role' in m for m in chat),
               f'prompt {i} must be a text or a list of messages with role and content, and is {prompt!r:.80}')
         if schema is not None: chat = [*chat[:-1], chat[-1] | {'content': f'{chat[-1]["content"]}\n\n{form_of(schema)}'}]
-        chats.append(first + chat)
+        chats.append([m | {'content': m['content'].encode('utf-8', 'replace').decode()} for m in first + chat])     # no half emoji
     return chats
 
 # %% ../nbs/12_llm.ipynb #585be82f

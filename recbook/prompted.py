@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['prompt', 'histories', 'examples', 'pack', 'Prompted']
 
-# %% ../nbs/13_prompted.ipynb #11add3c5
+# %% ../nbs/13_prompted.ipynb #235f9328
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -19,14 +19,14 @@ from .data import Dataset
 from .text import check_texts
 from .tune import METHODS, adapt, added, put_back, train
 
-# %% ../nbs/13_prompted.ipynb #d20fca67
+# %% ../nbs/13_prompted.ipynb #631319ab
 def prompt(names: Sequence[str],   # what somebody liked, oldest first
            limit: int = 5,         # the newest so many
           ) -> str:
     "A history as the beginning of a text that goes on with the next name."
     return 'liked: ' + '; '.join(list(names)[-limit:]) + '. next:'
 
-# %% ../nbs/13_prompted.ipynb #06aeab3a
+# %% ../nbs/13_prompted.ipynb #6f6ae016
 def histories(train: Dataset) -> list[list[int]]:   # n_users lists
     "The items of each user, each once, oldest first."
     e = train.events.sort_values(['user', 'time'], kind='stable').drop_duplicates(['user', 'item'])
@@ -37,7 +37,7 @@ def examples(items: list[list[int]], names: Sequence[str], limit: int = 5) -> li
     "Pairs of a prompt and its answer, from histories."
     return [(prompt([names[i] for i in h[:k]], limit), names[h[k]]) for h in items for k in range(1, len(h))]
 
-# %% ../nbs/13_prompted.ipynb #183bd7ff
+# %% ../nbs/13_prompted.ipynb #8590d4ea
 def pack(tokenizer: Any,
          prompts: Sequence[str],          # '' where the whole text is the answer
          answers: Sequence[str],
@@ -54,7 +54,7 @@ def pack(tokenizer: Any,
         labels[row, len(p):len(p) + len(a)] = torch.tensor(a)
     return {'input_ids': ids, 'attention_mask': mask, 'labels': labels}
 
-# %% ../nbs/13_prompted.ipynb #35ba9f09
+# %% ../nbs/13_prompted.ipynb #9f35cd23
 class Prompted(Recommender):
     "Scores an item by the probability that a generator writes its name after a user's prompt."
     def __init__(self,
@@ -73,7 +73,7 @@ class Prompted(Recommender):
         self.model, self.names, self.method, self.rank, self.limit = str(model), names if names is None else check_texts(names), method, rank, limit
         self.epochs, self.lr, self.batch, self.most, self.seed, self.device = epochs, lr, batch, most, seed, device
 
-# %% ../nbs/13_prompted.ipynb #aa2cf63c
+# %% ../nbs/13_prompted.ipynb #ea2d57ff
 @patch
 def _open(self: Prompted, steps: int = 100) -> None:
     "Read tokenizer and weights, and add what is to be trained."
@@ -105,7 +105,7 @@ def _fit(self: Prompted, train_part: Dataset) -> None:
     self.net.train()
     self.losses = train(groups, loss_of, len(pairs), self.epochs, self.batch, self.seed, after)
 
-# %% ../nbs/13_prompted.ipynb #a75d7418
+# %% ../nbs/13_prompted.ipynb #cabe906c
 @patch
 def likelihoods(self: Prompted, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:   # (n, m) float32
     "The log-probability of each answer after each prompt."
@@ -139,13 +139,13 @@ def _joint(self: Prompted, text: str, answers: Sequence[str]) -> np.ndarray:   #
     logp = self.net(**batch).logits[:, :-1].float().log_softmax(-1)                      # (B, T - 1, vocabulary)
     return (logp.gather(2, labels.clamp(min=0)[..., None])[..., 0] * (labels >= 0)).sum(1).cpu().numpy()
 
-# %% ../nbs/13_prompted.ipynb #1cfb084b
+# %% ../nbs/13_prompted.ipynb #aacfa8d0
 @patch
 def scores(self: Prompted, users: np.ndarray) -> np.ndarray:
     "Scores (len(users), n_items): log-probabilities of the names."
     return self.likelihoods([prompt([self.answers[i] for i in self.liked[u]], self.limit) for u in self.codes(users)], self.answers)
 
-# %% ../nbs/13_prompted.ipynb #45ba0f07
+# %% ../nbs/13_prompted.ipynb #13fc10f8
 @patch
 def _state(self: Prompted) -> tuple[dict, dict]:
     "The trained tensors by name; histories, answers and losses."

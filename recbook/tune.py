@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METHODS', 'adapt', 'trainable', 'train', 'TextClassifier', 'sides', 'added', 'put_back']
 
-# %% ../nbs/12_tune.ipynb #05d323f7
+# %% ../nbs/12_tune.ipynb #51087406
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ from .checkpoint import locate, quiet
 from .core import check, load_arrays, save_arrays, suggest
 from .text import check_texts, optional
 
-# %% ../nbs/12_tune.ipynb #664c4f4f
+# %% ../nbs/12_tune.ipynb #d98cc72c
 METHODS = ('lora', 'adalora', 'ia3', 'prefix', 'frozen', 'full')
 
 def adapt(model: Any,                     # of transformers; an encoder or a generator
@@ -43,13 +43,13 @@ def adapt(model: Any,                     # of transformers; an encoder or a gen
         torch.manual_seed(seed)
         return peft.get_peft_model(model, make())
 
-# %% ../nbs/12_tune.ipynb #d0e6641a
+# %% ../nbs/12_tune.ipynb #02b66651
 def trainable(model: Any) -> tuple[int, int]:
     "How many numbers of a model are trained, and how many it has."
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     return sum(n for n, on in sizes if on), sum(n for n, _ in sizes)
 
-# %% ../nbs/12_tune.ipynb #3679be53
+# %% ../nbs/12_tune.ipynb #05d00ef5
 def train(parameters: list,                # groups for AdamW, with their lr
           loss_of: Callable,               # rows (B,) -> loss, a tensor
           n: int,                          # examples
@@ -77,7 +77,7 @@ def train(parameters: list,                # groups for AdamW, with their lr
                 losses.append(loss.item())
     return losses
 
-# %% ../nbs/12_tune.ipynb #8026cd5f
+# %% ../nbs/12_tune.ipynb #a8110e43
 class TextClassifier:
     "Yes or no to a text or a pair of texts, by a tuned encoder: `fit(texts, labels)`, then `predict(texts)`."
     def __init__(self,
@@ -100,7 +100,7 @@ class TextClassifier:
 
     def __repr__(self) -> str: return f'TextClassifier({Path(self.asked["model"]).name!r}, {self.method!r}, rank={self.rank})'
 
-# %% ../nbs/12_tune.ipynb #0a59f5cb
+# %% ../nbs/12_tune.ipynb #540565ca
 @patch
 def _open(self: TextClassifier, steps: int) -> None:
     "Read tokenizer and weights, and add what is to be trained."
@@ -121,13 +121,13 @@ def sides(texts: Iterable) -> list[list[str]]:
     check(all(isinstance(t, (tuple, list)) and len(t) == 2 for t in texts), 'give texts, or pairs of texts, and not a mixture')
     return [check_texts(side) for side in zip(*texts)]
 
-# %% ../nbs/12_tune.ipynb #5755977b
+# %% ../nbs/12_tune.ipynb #d307026e
 @patch
 def vectors(self: TextClassifier, texts: list[str]) -> Any:   # tensor (B, dim)
     "Unit vectors of one batch."
     import torch
     with quiet(): batch = self.tokenizer(texts, truncation=True, max_length=self.max_tokens, padding=True, return_tensors='pt').to(self.device)
-    states = self.net(**batch).last_hidden_state                                  # (B, T, dim)
+    states = self.net(input_ids=batch['input_ids'], attention_mask=batch['attention_mask']).last_hidden_state      # (B, T, dim)
     return torch.nn.functional.normalize((states * batch['attention_mask'][..., None]).sum(1), dim=1)   # the mean's direction
 
 @patch
@@ -141,7 +141,7 @@ def features(self: TextClassifier, parts: list[list[str]]) -> Any:   # from `sid
     columns = [found[[row[t] for t in part]] for part in parts]
     return columns[0] if len(columns) == 1 else columns[0] * columns[1]
 
-# %% ../nbs/12_tune.ipynb #9b26d335
+# %% ../nbs/12_tune.ipynb #b5c4406b
 @patch
 def _start_head(self: TextClassifier, parts: list[list[str]], y: np.ndarray) -> None:
     "Fit the head on the vectors as they are."
@@ -156,7 +156,7 @@ def _start_head(self: TextClassifier, parts: list[list[str]], y: np.ndarray) -> 
         self.head.weight[:] = torch.tensor(best.coef_)
         self.head.bias[:] = torch.tensor(best.intercept_)
 
-# %% ../nbs/12_tune.ipynb #3205e2eb
+# %% ../nbs/12_tune.ipynb #feef627b
 @patch
 def fit(self: TextClassifier,
         texts: Iterable,            # n texts, or n pairs of texts; of training data only
@@ -182,7 +182,7 @@ def fit(self: TextClassifier,
     self.losses = train(groups, loss_of, len(y), self.epochs, self.batch, self.seed, after)
     return self
 
-# %% ../nbs/12_tune.ipynb #c99cc941
+# %% ../nbs/12_tune.ipynb #0ec03c1c
 @patch
 def predict(self: TextClassifier, texts: Iterable) -> np.ndarray:   # (n,) from 0 to 1
     "The probability of yes."
@@ -192,7 +192,7 @@ def predict(self: TextClassifier, texts: Iterable) -> np.ndarray:   # (n,) from 
     if not texts: return np.empty(0)
     with torch.inference_mode(): return torch.sigmoid(self.head(self.features(sides(texts)).to(self.device))[:, 0]).cpu().numpy()
 
-# %% ../nbs/12_tune.ipynb #b0bda849
+# %% ../nbs/12_tune.ipynb #d1f8d64d
 def added(net: Any,        # from `adapt`, trained
           method: str,     # the one it was made with
          ) -> tuple[dict, dict]:   # arrays by name; for JSON: the ranks that AdaLoRA has come to
@@ -212,7 +212,7 @@ def put_back(net: Any, method: str, arrays: dict, meta: dict) -> None:     # bot
     if 'ranks' in meta: net.peft_config['default'].rank_pattern = meta['ranks']
     optional('peft', 'tune').set_peft_model_state_dict(net, state)
 
-# %% ../nbs/12_tune.ipynb #2e2ecde1
+# %% ../nbs/12_tune.ipynb #47a4e6a8
 @patch
 def save(self: TextClassifier, folder: str | Path) -> None:
     "Write what was trained as a folder."

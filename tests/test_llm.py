@@ -97,7 +97,7 @@ def test_a_real_server_and_the_model_in_process_say_the_same(served, tiny, tmp_p
 def test_a_real_server_refuses_what_is_no_json_and_names_it_may_not_load(served, tiny):
     answer, = LLM(str(tiny), url=served, cache=False, max_new_tokens=8).ask(TEXTS[:1], schema=Dish)
     assert not answer.ok and answer.tries == 2 and answer.raw
-    with pytest.raises(RecbookError, match='got no answer.*400'): LLM('another', url=served, cache=False, tries=2, wait=.01).ask(TEXTS[:1])
+    with pytest.raises(RecbookError, match='got no answer.*400.*pinned'): LLM('another', url=served, cache=False, tries=2, wait=.01).ask(TEXTS[:1])
 
 
 def test_a_real_server_samples_with_a_seed(served, tiny):
@@ -162,6 +162,22 @@ def test_what_no_prompt_can_mend_is_not_tried_again(status, words):
             LLM('lama', url=url, cache=False, key='sk-secret', concurrency=2).ask([str(i) for i in range(50)])
     assert 'sk-secret' not in str(caught.value) and len(calls) <= 4
     if status == 404: assert "did you mean 'llama'?" in str(caught.value)
+
+
+def test_what_a_model_declines_is_lost_alone_and_says_why():
+    declined = WHOLE.replace(b'"stop"', b'"content_filter"')
+    with loopback(lambda request: (200, {}, declined) if 'bad' in request['messages'][0]['content'] else '{"dish": "a", "minutes": 1}') as url:
+        good, bad = LLM('m', url=url, cache=False).ask(['good', 'bad'], schema=Dish)
+    assert good.ok and not bad.ok and 'declines' in bad.error
+
+
+def test_half_an_emoji_and_control_characters_pass(tiny, tmp_path):
+    odd = ['half \ud83d an emoji', 'a \x00 b', '', '𝕏 意大利']
+    with loopback(lambda request: request['messages'][-1]['content'] or 'empty') as url:
+        said = LLM('m', url=url, cache=tmp_path/'a.sqlite', key=' sk-secret\n').ask(odd)
+    assert said == ['half ? an emoji', 'a \x00 b', 'empty', '𝕏 意大利']
+    assert LLM('m', url=url, cache=tmp_path/'a.sqlite').ask(odd) == said
+    assert len(LLM(tiny, cache=tmp_path/'b.sqlite', max_new_tokens=4, device='cpu').ask(odd)) == 4
 
 
 def test_nobody_there():
