@@ -16,6 +16,7 @@ from fastcore.basics import patch
 
 from .checkpoint import quiet
 from .core import RecbookError, check
+from .embed import choose
 
 # %% ../nbs/12_generate.ipynb #3fea354e
 CHAT = ("{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}<|end|>\n{% endfor %}"
@@ -102,20 +103,13 @@ def fingerprint(self: Generator) -> str:
     return digest.hexdigest()
 
 # %% ../nbs/12_generate.ipynb #a28c532c
-def _where(device: str) -> str:
-    "The device to compute on."
-    import torch
-    if device == 'auto': return 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
-    check(not device.startswith('cuda') or torch.cuda.is_available(), f"device {device!r} was asked for, and torch sees no GPU; use 'auto' or 'cpu'")
-    return device
-
 @patch
 def load(self: Generator) -> None:
     "Read tokenizer and weights, once; what cannot write raises `RecbookError`."
     if self.model is not None: return
     with quiet(): from transformers import AutoModelForCausalLM, AutoTokenizer
     name, _, revision = self.name.partition('@')
-    self.on = _where(self.device)
+    self.on = choose(self.device, 'float32')[0]
     dtype = self.dtype if self.dtype != 'auto' or self.on != 'cpu' else 'float32'
     where = {'pretrained_model_name_or_path': str(Path(name).expanduser()), 'revision': revision or 'main'}
     try:
