@@ -212,7 +212,7 @@ class Bench:
         judging = {name: value['test'] if isinstance(value, dict) else value for name, value in self.judging.items()}
         found = evaluate(self.models, self.split, METRICS, **judging)
         at = {model: i for i, model in enumerate(found.models)}
-        tables = {name: pd.DataFrame(found.values[[at[m] for m in row['members']]].mean(axis=0), columns=found.metrics)
+        tables = {name: pd.DataFrame(found.values[[at[m] for m in row['members']]].mean(axis=0).round(12), columns=found.metrics)    # a mean of equals is equal
                   for name, row in self.rows.items()}
         return make_report(tables, found.users, spec=found.spec)
 

@@ -27,8 +27,10 @@ def clauses(text: str) -> list[str]:
     return [c for part in _CUT.split(text) if (c := part.strip())]
 
 # %% ../nbs/14_aspects.ipynb #b262a9cb
-_NO_NOUN = frozenset('because since else everyone everything everywhere anyone anything nothing someone something somewhere anymore'.split())
-_BEFORE = frozenset('the a an this that these those my your our his her its their of on about for with in more no some many any other'.split())
+_NO_NOUN = frozenset('because since else everyone everything everywhere anyone anything nothing someone '
+                     'something somewhere anymore'.split())
+_BEFORE = frozenset('the a an this that these those my your our his her its their of on about for with in more no some '
+                    'many any other'.split())
 
 def _noun_places(words: list[str]) -> Iterable[str]:
     "Words that end a phrase which a word such as 'the' has opened, itself or one word before."

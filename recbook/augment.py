@@ -127,7 +127,8 @@ def translator(name: str,                # a folder or a hub name of a sequence-
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             model = AutoModelForSeq2SeqLM.from_pretrained(folder, local_files_only=True).to(device).eval()
         except (ValueError, OSError, KeyError) as error:
-            raise RecbookError(f'{folder.name} is no translation model that transformers can read; give one such as Helsinki-NLP/opus-mt-en-de') from error
+            raise RecbookError(f'{folder.name} is no translation model that transformers can read; '
+                               'give one such as Helsinki-NLP/opus-mt-en-de') from error
     def translate(texts: list[str]) -> list[str]:
         out = []
         for s in range(0, len(texts), batch):

@@ -87,7 +87,8 @@ def rows(self: Mood, texts: Iterable[str], stars: Sequence[float], groups: Seque
     "Texts without copies and stars, whether each is good, and its group."
     texts, stars = without_stars(texts), np.asarray(stars, dtype=float)
     check(len(texts) == len(stars), f'{len(texts)} texts and {len(stars)} ratings; give one rating for each text')
-    check(groups is None or len(groups) == len(texts), f'{len(texts)} texts and {0 if groups is None else len(groups)} groups; give one for each text')
+    check(groups is None or len(groups) == len(texts),
+          f'{len(texts)} texts and {0 if groups is None else len(groups)} groups; give one for each text')
     keys = np.array([copy_key(t) for t in texts], dtype=object)
     joined = linked(keys) if groups is None else linked(keys, groups)
     use = np.array([bool(k) for k in keys], bool) & ((stars >= self.good) | (stars <= self.bad)) & ~pd.Series(keys).duplicated().to_numpy()

@@ -70,7 +70,8 @@ class Prompted(Recommender):
                  seed: int = 0,
                  device: str = 'cpu'):                    # or 'cuda'
         check(method in METHODS, f'method must be one of {", ".join(METHODS)}, and is {method!r}')
-        self.model, self.names, self.method, self.rank, self.limit = str(model), names if names is None else check_texts(names), method, rank, limit
+        self.model, self.names = str(model), names if names is None else check_texts(names)
+        self.method, self.rank, self.limit = method, rank, limit
         self.epochs, self.lr, self.batch, self.most, self.seed, self.device = epochs, lr, batch, most, seed, device
 
 # %% ../nbs/13_prompted.ipynb #ea2d57ff

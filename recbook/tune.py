@@ -36,7 +36,8 @@ def adapt(model: Any,                     # of transformers; an encoder or a gen
     task = 'CAUSAL_LM' if model.get_output_embeddings() is not None else 'FEATURE_EXTRACTION'
     low = dict(task_type=task, lora_alpha=2 * rank, layers_to_transform=layers)
     make = {'lora': partial(peft.LoraConfig, r=rank, trainable_token_indices=tokens, **low), 'ia3': partial(peft.IA3Config, task_type=task),
-            'adalora': partial(peft.AdaLoraConfig, init_r=rank, target_r=rank // 2, tinit=steps // 10, tfinal=steps // 3, total_step=steps, **low),
+            'adalora': partial(peft.AdaLoraConfig, init_r=rank, target_r=rank // 2, tinit=steps // 10,
+                               tfinal=steps // 3, total_step=steps, **low),
             'prefix': partial(peft.PrefixTuningConfig, task_type=task, num_virtual_tokens=rank)}[method]
     import torch
     with torch.random.fork_rng(), quiet():
@@ -126,7 +127,8 @@ def sides(texts: Iterable) -> list[list[str]]:
 def vectors(self: TextClassifier, texts: list[str]) -> Any:   # tensor (B, dim)
     "Unit vectors of one batch."
     import torch
-    with quiet(): batch = self.tokenizer(texts, truncation=True, max_length=self.max_tokens, padding=True, return_tensors='pt').to(self.device)
+    with quiet(): batch = self.tokenizer(texts, truncation=True, max_length=self.max_tokens, padding=True, return_tensors='pt')
+    batch = batch.to(self.device)
     states = self.net(input_ids=batch['input_ids'], attention_mask=batch['attention_mask']).last_hidden_state      # (B, T, dim)
     return torch.nn.functional.normalize((states * batch['attention_mask'][..., None]).sum(1), dim=1)   # the mean's direction
 
@@ -199,7 +201,7 @@ def added(net: Any,        # from `adapt`, trained
     "What was trained of a model."
     if method == 'frozen': return {}, {}
     peft = None if method == 'full' else optional('peft', 'tune')
-    state = net.state_dict() if peft is None else peft.get_peft_model_state_dict(net, save_embedding_layers=False)
+    with quiet(): state = net.state_dict() if peft is None else peft.get_peft_model_state_dict(net, save_embedding_layers=False)
     ranks = getattr(net.peft_config['default'], 'rank_pattern', None) if method == 'adalora' else None
     return {f'net.{name}': t.detach().cpu().numpy() for name, t in state.items()}, {'ranks': ranks} if ranks else {}
 
@@ -210,7 +212,7 @@ def put_back(net: Any, method: str, arrays: dict, meta: dict) -> None:     # bot
     state = {name[4:]: torch.tensor(a) for name, a in arrays.items() if name.startswith('net.')}
     if method == 'full': return net.load_state_dict(state)
     if 'ranks' in meta: net.peft_config['default'].rank_pattern = meta['ranks']
-    optional('peft', 'tune').set_peft_model_state_dict(net, state)
+    with quiet(): optional('peft', 'tune').set_peft_model_state_dict(net, state)
 
 # %% ../nbs/12_tune.ipynb #47a4e6a8
 @patch
