@@ -7,7 +7,7 @@ row with language. Where chance has a part (which items or users turn cold, rand
 seeds, and each user's value is the mean over the seeds that asked the user. Intervals are bootstraps over users, tests
 are paired (sign flips), and the p-values of a table are corrected together (Holm). Finished parts stay in the file.
 
-    python benchmarks/language.py                           # all parts: about 25 minutes on one core, without the encoding
+    python benchmarks/language.py                           # all parts: about 25 minutes of one core, and as much for the texts
     python benchmarks/language.py --only ml-1m/cold-items   # one part; --again makes it anew
 """
 import argparse
@@ -104,7 +104,8 @@ def ml_1m() -> Case:
     pair = lambda d: d.events['user'].to_numpy('int64') * d.n_items + d.events['item'].to_numpy()
     unseen = code('users', held['user_id']) * data.n_items + code('items', held['movie_id'])
     written_from = data.where(~np.isin(pair(data), unseen))
-    profiles = trace(list(about(table_of(folder/'users_llm_profile_llama3.parquet', 'user_id', 'llm_profile'), data.users['id'])), written_from)
+    told_of = table_of(folder/'users_llm_profile_llama3.parquet', 'user_id', 'llm_profile')
+    profiles = trace(about(told_of, data.users['id'], False), written_from)
     return Case('ml-1m', liked, texts, random_split(liked), data.items['tags'].tolist(), profiles, written_from.positives(4),
                 liked.where(np.isin(pair(liked), unseen)), one_hot(data.users, ['gender', 'age', 'occupation']),
                 protocol='ratings from 4; random 8:1:1; profiles by Llama 3 on their own split')
@@ -138,7 +139,7 @@ def lastfm() -> Case:
     inner = random_split(given.train, (.9, 0., .1))
     split = Split(inner.train, inner.test, given.test, 'given, a tenth of its train part for validation')
     texts = {'written by a model': about(table_of(folder/'items_llm_text.parquet', 'idx', 'llm_text'), given.train.items['id'], False)}
-    profiles = trace(list(about(table_of(folder/'users_llm_text.parquet', 'idx', 'llm_text'), given.train.users['id'])), given.train)
+    profiles = trace(about(table_of(folder/'users_llm_text.parquet', 'idx', 'llm_text'), given.train.users['id'], False), given.train)
     return Case('lastfm', given.train, texts, split, None, profiles, given.train, given.test, protocol=f'plays; {split.spec}')
 
 
@@ -184,7 +185,8 @@ class Told(Recommender):
 class Bench:
     "A split, the rows to judge on it, and what was chosen for each of them."
     def __init__(self, split: Split, trials: int, **judging: Any):
-        self.split, self.trials, self.judging = split, trials, judging | {'unproven': True}     # texts by a model name like items: nobody knows why
+        self.split, self.trials = split, trials
+        self.judging = judging | {'unproven': True}      # some texts have no label; those with one are checked all the same
         self.models, self.rows = {}, {}                  # rows: name -> group, text, encoder, settings, members
 
     def choose(self, make: Callable[..., Recommender], grid: list[dict]) -> dict:
@@ -194,7 +196,8 @@ class Bench:
         judging = {name: value['valid'] if isinstance(value, dict) else value for name, value in self.judging.items()}
         return tune(make, grid, self.split, METRICS[0], **judging)[0]
 
-    def add(self, name: str, group: str, make: Callable[..., Recommender] | list, grid: list[dict] = ({},), text: str = '', encoder: str = '') -> dict:
+    def add(self, name: str, group: str, make: Callable[..., Recommender] | list, grid: list[dict] = ({},),
+            text: str = '', encoder: str = '') -> dict:
         "Choose the settings of one row; a list of makers has the settings of its first, and their mean is the row."
         makes = make if isinstance(make, list) else [make]
         best, members = self.choose(makes[0], list(grid)), []
@@ -212,8 +215,8 @@ class Bench:
         judging = {name: value['test'] if isinstance(value, dict) else value for name, value in self.judging.items()}
         found = evaluate(self.models, self.split, METRICS, **judging)
         at = {model: i for i, model in enumerate(found.models)}
-        tables = {name: pd.DataFrame(found.values[[at[m] for m in row['members']]].mean(axis=0).round(12), columns=found.metrics)    # a mean of equals is equal
-                  for name, row in self.rows.items()}
+        mean = lambda row: found.values[[at[m] for m in row['members']]].mean(axis=0).round(12)     # a mean of equals is equal
+        tables = {name: pd.DataFrame(mean(row), columns=found.metrics) for name, row in self.rows.items()}
         return make_report(tables, found.users, spec=found.spec)
 
 
@@ -291,15 +294,18 @@ def cold_items(case: Case, encoders: list[str]) -> dict:
         if case.tags:
             genres = tag_vectors(trace(case.tags))
             bench.add('Bridge, genres', 'tags', bridge(genres), settings, 'genres')
-            bench.add('LightFM, genres', 'tags', partial(LightFMModel, dim=32, item_features=trace(csr_matrix(genres)), seed=seed), LIGHTFM, 'genres')
+            lightfm = partial(LightFMModel, dim=32, item_features=trace(csr_matrix(genres)), seed=seed)
+            bench.add('LightFM, genres', 'tags', lightfm, LIGHTFM, 'genres')
         for (kind, encoder), table in vectors.items():
             bench.add(f'Content, {kind}, {encoder}', 'language', content(table), CONTENT, kind, encoder)
             bench.add(f'Bridge, {kind}, {encoder}', 'language', bridge(table), settings, kind, encoder)
         kinds = list(dict.fromkeys(kind for kind, _ in vectors))
         for encoder in encoders:
             tables = [vectors[kind, encoder] for kind in kinds]
-            if len(kinds) > 1: bench.add(f'Bridge, all texts, {encoder}', 'language', bridge(side_by_side(*tables)), settings, 'all texts', encoder)
-            if case.tags: bench.add(f'Bridge, all texts and genres, {encoder}', 'language', bridge(side_by_side(*tables, genres)), settings, 'all texts and genres', encoder)
+            joint = {'all texts': tables} if len(kinds) > 1 else {}
+            if case.tags: joint['all texts and genres'] = [*tables, genres]
+            for what, parts in joint.items():
+                bench.add(f'Bridge, {what}, {encoder}', 'language', bridge(side_by_side(*parts)), settings, what, encoder)
         table = next(iter(vectors.values()))
         for what, twist in (('random vectors', random_like), ('shuffled vectors', shuffled)):
             bench.add(f'Content, {what}', 'control', content(twist(table, seed)), CONTENT)
@@ -346,19 +352,23 @@ def cold_users(case: Case, encoders: list[str]) -> dict:
         bench, fitted = Bench(split, case.trials, **judging), bases(split.train, BASES)
         settings, nothing = over_bases(fitted, case.trials), trace(np.ones((case.log.n_items, 1), np.float32))
         bench.add('Popular', 'peer', Popular)
-        kind, texts = list(case.texts.items())[-1]
+        texts = list(case.texts.values())[-1]
         for encoder in encoders:
             learn = trace([t for t, s in zip(case.profiles, stays) if s] + list(texts), case.profiles, texts)
             users, items = encode(encoder, case.profiles, learn), encode(encoder, texts, learn)
-            bench.add(f'Content, profile, {encoder}', 'language', content(items, user_vectors=users, k=0), grid(center=[True, False]), 'profile', encoder)
+            bench.add(f'Content, profile, {encoder}', 'language', content(items, user_vectors=users, k=0),
+                      grid(center=[True, False]), 'profile', encoder)
             bench.add(f'Bridge, profile, {encoder}', 'language', bridge(nothing, user_vectors=users), settings, 'profile', encoder)
             if case.facts is not None:
-                bench.add(f'Bridge, profile and facts, {encoder}', 'language', bridge(nothing, user_vectors=side_by_side(users, case.facts)), settings, 'profile and facts', encoder)
+                both = side_by_side(users, case.facts)
+                bench.add(f'Bridge, profile and facts, {encoder}', 'language', bridge(nothing, user_vectors=both), settings,
+                          'profile and facts', encoder)
             if encoder == encoders[0]:
                 for what, twist in (('random profiles', random_like), ('shuffled profiles', shuffled)):
                     bench.add(f'Bridge, {what}', 'control', bridge(nothing, user_vectors=twist(users, seed)), settings)
         if case.facts is not None: bench.add('Bridge, facts', 'tags', bridge(nothing, user_vectors=case.facts), settings, 'facts')
-        folded = {name: [make(**s).fit(split.train) for s in options[:case.trials]] for name, (make, options) in PEERS.items() if name != 'ItemKNN'}
+        folded = {name: [make(**s).fit(split.train) for s in options[:case.trials]]
+                  for name, (make, options) in PEERS.items() if name != 'ItemKNN'}
         for n in HISTORY:
             rows = some_events(case.history, n, seed)
             for name, fits in folded.items():

@@ -95,7 +95,7 @@ def runs(size: np.ndarray) -> list[tuple[int, int, int]]:     # (B,) tokens of e
 def _attend(self: Bert, qkv: Any, stretches: list) -> Any:     # qkv: (N, 3 dim)
     "(N, dim): attention within each text."
     import torch
-    out = torch.empty(len(qkv), qkv.shape[1] // 3, dtype=qkv.dtype)
+    out = qkv.new_zeros(len(qkv), qkv.shape[1] // 3)
     for a, b, n in stretches:
         q, k, v = qkv[a:b].view(n, (b - a) // n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)      # (n, heads, T, dim / heads)
         mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=1.)
@@ -119,7 +119,7 @@ _CELLS = 200_000      # cells of the tables of a few texts: 0.4 MB, a part of a 
 def _attend_fast(self: Bert, qkv: Any, stretches: list) -> Any:     # qkv: (N, 3 dim)
     "(N, dim): attention within each text, not finite where an exponential overflows."
     import torch
-    heads, out = self.heads, torch.empty(len(qkv), qkv.shape[1] // 3, dtype=qkv.dtype)
+    heads, out = self.heads, qkv.new_zeros(len(qkv), qkv.shape[1] // 3)
     d = out.shape[1] // heads
     for a, b, n in stretches:
         t = (b - a) // n
@@ -144,19 +144,23 @@ def states(self: Bert, ids: list[list[int]]) -> Any:     # token numbers of B te
         x = self._run(ids, self._attend_fast if quick else self._attend)
         return self._run(ids, self._attend) if quick and not x.sum().isfinite() else x
 
+_ROWS = 256      # the long table is filled up to a multiple of this
+
 @patch
 def _run(self: Bert, ids: list[list[int]], attend: Callable) -> Any:
     "The states, with one of the two kinds of attention."
     import torch
     from torch.nn.functional import layer_norm
     size = np.array([len(i) for i in ids])
-    place = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size) + self.first
+    n = int(size.sum())
+    word, place = np.zeros((2, -(-n // _ROWS) * _ROWS), np.int64)
+    word[:n], place[:n] = np.concatenate(ids), np.arange(n) - np.repeat(np.cumsum(size) - size, size) + self.first
     stretches, norm = runs(size), lambda x, pair: layer_norm(x, x.shape[1:], *pair, self.eps)
-    x = norm(self.words[torch.from_numpy(np.concatenate(ids))] + self.places[torch.from_numpy(place)], self.norm).to(self.dtype)
+    x = norm(self.words[torch.from_numpy(word)] + self.places[torch.from_numpy(place)], self.norm).to(self.dtype)
     for ask, mix, norm1, up, down, norm2 in self.layers:
         x = norm(mix(attend(ask(x), stretches), x), norm1)
         x = norm(down(up(x), x), norm2)
-    return x.float()
+    return x[:n].float()
 
 # %% ../nbs/11_bert.ipynb #75dc838f
 def is_bert(folder: Path) -> bool:

@@ -7,7 +7,7 @@ __all__ = ['LinearMap', 'ridge', 'held_out', 'tag_vectors', 'side_by_side', 'Bri
 
 # %% ../nbs/31_bridge.ipynb #0f2c4ff8
 from dataclasses import dataclass
-from typing import Any, Sequence
+from typing import Sequence
 
 import numpy as np
 from fastcore.basics import patch
