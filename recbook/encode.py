@@ -197,12 +197,25 @@ def read_texts(path: str | Path,         # .txt (a text on each line), .csv, .ts
 def _columns(path: Path, column: str) -> Iterator[list[str]]:
     "A column of a table, some thousand rows at a time."
     import pandas as pd
-    import pyarrow.parquet as pq
-    there = pq.read_schema(path).names if path.suffix == '.parquet' else pd.read_csv(path, sep=None, engine='python', nrows=0).columns
-    check(column in there, f'{path.name} has no column {column!r} (it has: {", ".join(map(str, there))}); name the right one with --column')
-    if path.suffix == '.parquet': parts = (b.to_pandas()[column] for b in pq.ParquetFile(path).iter_batches(20_000, columns=[column]))
-    else: parts = (part[column] for part in pd.read_csv(path, sep='\t' if path.suffix == '.tsv' else ',', usecols=[column], chunksize=20_000))
-    for part in parts: yield [t if isinstance(t, str) else '' if pd.isna(t) else str(t) for t in part]
+    try:
+        names, parts = _opened(path, column)
+        check(column in names, f'{path.name} has no column {column!r} (it has: {", ".join(map(str, names))}); name the right one with --column')
+        for part in parts: yield [t if isinstance(t, str) else '' if pd.isna(t) else str(t) for t in part[column]]
+    except (ValueError, OSError) as error:       # what pandas and pyarrow raise for files that are not what they seem
+        if isinstance(error, RecbookError): raise
+        raise RecbookError(f'{path.name} cannot be read as a table ({str(error).splitlines()[0][:100]}); save it again, as UTF-8') from error
+
+def _opened(path: Path, column: str) -> tuple[list, Iterable]:
+    "The names of a table's columns, and its rows in parts."
+    import pandas as pd
+    if path.suffix == '.parquet':
+        import pyarrow.parquet as pq
+        file = pq.ParquetFile(path)
+        return file.schema_arrow.names, (b.to_pandas() for b in file.iter_batches(20_000, columns=[column]))
+    with open(path, encoding='utf-8', errors='replace') as file: line = file.readline()
+    how = {'sep': max(',;\t', key=line.count), 'dtype': {column: str}, 'keep_default_na': False, 'na_values': ['']}     # 'None' is a text
+    names = pd.read_csv(path, **how, nrows=0).columns.tolist()
+    return names, pd.read_csv(path, **how, usecols=[column], chunksize=20_000) if column in names else ()
 
 # %% ../nbs/11_encode.ipynb #ffadc9c3
 @patch
