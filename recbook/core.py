@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['RecbookError', 'check', 'suggest', 'as_rng', 'progress_shown', 'progress', 'write_aside', 'cache_dir', 'save_arrays',
-           'load_arrays', 'unit_rows']
+           'load_arrays', 'optional', 'unit_rows']
 
 # %% ../nbs/00_core.ipynb #940175c3
 import json
 import os
 import shutil
 import sys
+import warnings
 import zipfile
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Iterable, Iterator
 
@@ -143,6 +145,18 @@ def load_arrays(folder: str | Path,   # written by `save_arrays`
         raise RecbookError(f'{folder} is damaged or was not written by recbook; save the model again') from error
     check(found == kind, f'{folder} holds a saved {found}, not a {kind}; load it with {found}.load')
     return arrays | flat, meta
+
+# %% ../nbs/00_core.ipynb #2c1bc252
+def optional(module: str,   # name of the module to import
+             extra: str,    # the extra of this book that brings it
+            ) -> Any:       # the module
+    "A module that may be missing, imported without its warnings; `RecbookError` if it is not installed."
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            return import_module(module)
+    except ImportError as error:
+        raise RecbookError(f'{module} is not installed; pip install recbook[{extra}]') from error
 
 # %% ../nbs/00_core.ipynb #3b3f4cd1
 def unit_rows(x: 'np.ndarray',   # (n, d)

@@ -15,7 +15,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .bert import fastest, has_bf16, is_bert
-from .checkpoint import POOLS, fingerprint, quiet, read_json, read_recipe
+from .checkpoint import POOLS, fingerprint_of, quiet, read_json, read_recipe
 from .core import RecbookError, check, unit_rows
 
 # %% ../nbs/11_embed.ipynb #7a9ef776
@@ -88,7 +88,7 @@ def _read_dense(folder: Path) -> tuple:
 def fingerprint(self: Transformer) -> str:
     "Sixteen letters that change with anything that changes a vector."
     numbers = choose(*self.asked)[1]
-    return fingerprint(self.folder, self.max_tokens, self.pooling, self.first, self.windows, numbers)
+    return fingerprint_of(self.folder, self.max_tokens, self.pooling, self.first, self.windows, numbers)
 
 # %% ../nbs/11_embed.ipynb #fe3e5792
 @patch

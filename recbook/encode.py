@@ -27,6 +27,7 @@ from .vectors import VectorStore, hash_texts, trim
 # %% ../nbs/11_encode.ipynb #72c09c73
 class Encoder:
     "Texts to vectors: `encode(texts)` gives float32 (n, dim), rows of unit length."
+    block = 400_000     # characters in a shard of the store
     def __init__(self,
                  name: Any = 'auto',                # 'auto', 'minilm', 'tfidf', a hub name, a folder, or a back
                  cache: bool = True,                # keep vectors on disk
@@ -42,7 +43,9 @@ class Encoder:
                 ):
         self.cache, self.store, self.hits, self.misses, self.prompt = cache, None, 0, 0, prompt
         self.asked = None
-        if not isinstance(name, (str, Path)): return self._take(name)
+        if not isinstance(name, (str, Path)):
+            self._take(name)
+            return
         check(str(name), "an encoder's name must be a string such as 'auto', and is empty")
         self.asked = dict(name=str(name), cache=cache, device=device, dtype=dtype, batch_tokens=batch_tokens, max_tokens=max_tokens,
                           pooling=pooling, windows=windows, prompt=prompt, dim=dim, seed=seed)
@@ -123,8 +126,6 @@ def blocks(todo: np.ndarray, size: np.ndarray, characters: int = 400_000) -> lis
     order = np.argsort(-size, kind='stable')
     return np.split(todo[order], np.flatnonzero(np.diff(np.cumsum(size[order]) // characters)) + 1) if len(todo) else []
 
-Encoder.block = 400_000     # characters in a shard
-
 # %% ../nbs/11_encode.ipynb #dc59cb11
 @patch
 def _encode(self: Encoder, texts: list[str], stored: bool) -> np.ndarray:
@@ -194,6 +195,7 @@ def read_texts(path: str | Path,         # .txt (a text on each line), .csv, .ts
     if path.suffix == '.txt': return (line.rstrip('\r\n') for line in open(path, encoding='utf-8', errors='replace'))
     return chain.from_iterable(_columns(path, column))
 
+# %% ../nbs/11_encode.ipynb #2c121ca3
 def _columns(path: Path, column: str) -> Iterator[list[str]]:
     "A column of a table, some thousand rows at a time."
     import pandas as pd

@@ -6,7 +6,6 @@
 __all__ = ['CHAT', 'tiny_tokenizer', 'tiny_generator', 'Reply', 'Settings', 'Generator']
 
 # %% ../nbs/12_generate.ipynb #7f264ed7
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Iterator
@@ -14,7 +13,7 @@ from typing import Any, Iterator
 import numpy as np
 from fastcore.basics import patch
 
-from .checkpoint import quiet
+from .checkpoint import fingerprint_of, quiet
 from .core import RecbookError, check
 from .embed import choose
 
@@ -97,10 +96,7 @@ def fingerprint(self: Generator) -> str:
     "What tells this model from others: a checksum of a folder's files, or the name on the hub."
     folder = Path(self.name).expanduser()
     if not folder.is_dir(): return f'{self.name} {self.template}'
-    found, digest = sorted(p for p in folder.iterdir() if p.is_file()), hashlib.blake2b(repr(self.template).encode(), digest_size=12)
-    for path in found:
-        with open(path, 'rb') as file: digest.update(hashlib.file_digest(file, 'blake2b').digest())
-    return digest.hexdigest()
+    return fingerprint_of(folder, self.template)
 
 # %% ../nbs/12_generate.ipynb #a28c532c
 @patch

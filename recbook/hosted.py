@@ -23,7 +23,7 @@ from typing import Any, Callable, Iterator
 import numpy as np
 from fastcore.basics import patch
 
-from .core import RecbookError, check, suggest
+from .core import RecbookError, check, optional, suggest
 from .generate import Reply, Settings
 
 # %% ../nbs/12_hosted.ipynb #86b783b6
@@ -192,9 +192,8 @@ class Hosted:
 @patch
 def client(self: Hosted) -> Any:
     "A client of the `openai` library, without retries of its own."
-    try: from openai import OpenAI, Timeout
-    except ImportError as error: raise RecbookError('the package openai is not installed; pip install recbook[llm]') from error
-    return OpenAI(base_url=self.url, api_key=self._key or 'none', max_retries=0, timeout=Timeout(self.timeout, connect=min(10., self.timeout)))
+    openai = optional('openai', 'llm')
+    return openai.OpenAI(base_url=self.url, api_key=self._key or 'none', max_retries=0, timeout=openai.Timeout(self.timeout, connect=min(10., self.timeout)))
 
 # %% ../nbs/12_hosted.ipynb #435dd266
 @patch

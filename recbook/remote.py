@@ -18,7 +18,7 @@ from typing import Any, Sequence
 import numpy as np
 from fastcore.basics import patch
 
-from .core import RecbookError, check, unit_rows
+from .core import RecbookError, check, optional, unit_rows
 
 # %% ../nbs/10_remote.ipynb #d8be4a18
 def _numbers(vector: Any) -> np.ndarray:
@@ -104,8 +104,7 @@ def fingerprint(self: Remote) -> str:
 def client(self: Remote) -> 'openai.OpenAI':
     "The connection, made when first needed."
     if self._client is not None: return self._client
-    try: from openai import OpenAI
-    except ImportError as error: raise RecbookError('openai is not installed; pip install recbook[llm]') from error
+    OpenAI = optional('openai', 'llm').OpenAI
     key = os.environ.get(self.key_env)
     check(key or self.url != DEFAULT_URL,
           f'{self.url} needs a key, and the environment variable {self.key_env} is empty; put your key there')

@@ -11,7 +11,7 @@ __all__ = ['RULES', 'MOODS', 'SUMMARISE', 'TAG', 'DESCRIBE', 'FEEL', 'NAME', 'EX
 from functools import lru_cache
 from typing import Annotated, Any, Callable, Literal, Sequence
 
-from .core import RecbookError, check, suggest
+from .core import check, optional, suggest
 from .llm import LLM
 from .provenance import trace
 from .text import check_texts, clean_text
@@ -34,8 +34,8 @@ MOODS = Literal['positive', 'negative', 'mixed', 'neutral']
 @lru_cache
 def forms() -> dict:
     "The form of each task's answer, by its name."
-    try: from pydantic import Field, create_model
-    except ImportError as error: raise RecbookError('the package pydantic is not installed; pip install recbook[llm]') from error
+    pydantic = optional('pydantic', 'llm')
+    Field, create_model = pydantic.Field, pydantic.create_model
     short, line, long = (Annotated[str, Field(min_length=1, max_length=n)] for n in (60, 300, 1200))
     some = lambda kind, least=1, most=8: (Annotated[list[kind], Field(min_length=least, max_length=most)], ...)
     aspect = create_model('Aspect', term=(short, ...), mood=(MOODS, ...))

@@ -14,8 +14,8 @@ import numpy as np
 from fastcore.basics import patch
 
 from .checkpoint import locate, quiet
-from .core import check, load_arrays, save_arrays, suggest
-from .text import check_texts, optional
+from .core import check, load_arrays, optional, save_arrays, suggest
+from .text import check_texts
 
 # %% ../nbs/12_tune.ipynb #d98cc72c
 METHODS = ('lora', 'adalora', 'ia3', 'prefix', 'frozen', 'full')

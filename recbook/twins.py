@@ -11,8 +11,8 @@ from typing import Any, Iterable
 import numpy as np
 import pandas as pd
 
-from .core import check, progress
-from .text import check_texts, optional, tokens
+from .core import check, optional, progress
+from .text import check_texts, tokens
 
 # %% ../nbs/10_twins.ipynb #399cadc8
 def _plain(s: str) -> str:

@@ -12,8 +12,8 @@ from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import Any, Callable, Iterable, Sequence
 
-from .core import check, suggest
-from .text import STOP_CHARACTERS, STOP_WORDS, check_texts, optional, tokens
+from .core import check, optional, suggest
+from .text import STOP_CHARACTERS, STOP_WORDS, check_texts, tokens
 
 # %% ../nbs/10_words.ipynb #76f20408
 _HAN = '\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff'
