@@ -96,7 +96,7 @@ def locate(name: str,                                          # 'minilm', a fol
         return folder
     guess = suggest(name, others)
     check('/' in name or not guess.startswith('did'), f'no encoder {name!r}; {guess}')
-    check(re.fullmatch(r'[\w.-]+(/[\w.-]+)?(@[\w./-]+)?', name), f"there is no folder {name!r}; use 'minilm', 'tfidf', a hub name or a folder")
+    check(re.fullmatch(r'\w[\w.-]*(/[\w.-]+)?(@[\w./-]+)?', name), f"there is no folder {name!r}; use 'minilm', 'tfidf', a hub name or a folder")
     repo, _, revision = name.partition('@')
     return _download(repo, revision or None)
 
