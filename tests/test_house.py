@@ -79,6 +79,13 @@ def shows(source: str) -> bool:
     return bool(draws or re.search(r'^(print|display)\(', source, re.M) or isinstance(last, ast.Expr) and isinstance(last.value, SHOWN))
 
 
+@pytest.mark.parametrize('path', CHAPTERS, ids=lambda p: p.stem)
+def test_no_heading_stands_twice(path):
+    text = '\n'.join(''.join(c['source']) for c in cells(path) if c['cell_type'] == 'markdown')
+    found = re.findall(r'^#+ .+$', re.sub(r'^```.*?^```', '', text, flags=re.M | re.S), re.M)
+    assert len(found) == len(set(found)), sorted(h for h in set(found) if found.count(h) > 1)
+
+
 def seconds(*args: str) -> float:
     "Processor seconds of a fresh Python, which on a machine at rest are the seconds that a person waits."
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
