@@ -93,7 +93,7 @@ def run_kmeans() -> dict:
     from sklearn.cluster import KMeans
     x, k, faiss = texts_vectors(100_000), 50, peer('faiss')
     runs = {'recbook': lambda seed: kmeans(x, k, seed).inertia,
-            'recbook, quick': lambda seed: kmeans(x, k, seed, sample=100, polish=1).inertia,
+            'recbook, quick': lambda seed: kmeans(x, k, seed, sample=64, polish=1).inertia,
             'scikit-learn, random start, 25 rounds': lambda seed: KMeans(k, init='random', n_init=1, max_iter=25, random_state=seed).fit(x).inertia_,
             'scikit-learn, k-means++': lambda seed: KMeans(k, n_init=1, random_state=seed).fit(x).inertia_}
     ends = {name: [] for name in [*runs, 'faiss']}
@@ -166,6 +166,7 @@ def run_segments() -> dict:
     large = json.loads(out.strip().splitlines()[-1])
     print('  100,000 x 50,000:', large, flush=True)
     users, items = users_items(50_000, 30_000)                      # the matrix has 6 GB
+    kmeans(users[:1000], 3)
     first = as_rng(0).choice(len(users), 20, replace=False)         # the same rows to start from, on both tables
     def lloyd(rows): return KMeans(20, init=rows[first], n_init=1, max_iter=25, copy_x=False).fit(rows).labels_.copy()
     runs = {'recbook': lambda turn: user_segments(users, items, 20, turn, starts=1),
@@ -173,8 +174,12 @@ def run_segments() -> dict:
             'scikit-learn on the formed matrix': lambda turn: lloyd(users @ items.T)}
     seconds, found = race(runs, 1)
     same = float((found['scikit-learn on our coordinates'] == found['scikit-learn on the formed matrix']).mean())
-    print(f'  same assignments: {same:.6f}')
-    return {'large': large, 'size': [len(users), len(items)], 'seconds': seconds, 'ratios': ratios(seconds), 'same_assignments': same}
+    few, some = users[:20_000], items[:10_000]                      # in double precision the matrix has 1.6 GB
+    first = as_rng(0).choice(len(few), 20, replace=False)
+    exact = float((lloyd(cosine_coordinates(few, some)) == lloyd(few.astype(float) @ some.astype(float).T)).mean())
+    print(f'  same assignments: {same:.6f}; against the formed matrix in double precision: {exact:.6f}')
+    return {'large': large, 'size': [len(users), len(items)], 'seconds': seconds, 'ratios': ratios(seconds), 'same_assignments': same,
+            'same_assignments_double': exact, 'size_double': [len(few), len(some)]}
 
 
 def run_points() -> dict:
@@ -194,8 +199,8 @@ def run_points() -> dict:
 def run_members() -> dict:
     x = texts_vectors(100_000)
     found = {}
-    for sizes in ((12, 60, 300), None):
-        tree = Interests(sizes).fit(x[:20_000], ['text'] * 20_000) if sizes else Interests((41, 367, 2479)).fit(x[:20_000], ['text'] * 20_000)
+    for sizes in ((12, 60, 300), (41, 367, 2479)):                  # the second is the rule's choice for a million items
+        tree = Interests(sizes).fit(x[:20_000], ['text'] * 20_000)
         million = np.concatenate([x] * 10)
         start = time.perf_counter()
         layers = tree.assign(million)

@@ -116,7 +116,7 @@ def _settle(x: Any, exact: Any, centers: Any, rounds: int, settled: float) -> An
 def kmeans(vectors: np.ndarray,       # (n, d), of any length
            k: int,                    # groups wanted, 1 to n
            seed: int = 0,             # of the sample and of the first centers
-           sample: int = 320,         # vectors for each center in the first rounds
+           sample: int = 128,         # vectors for each center in the first rounds
            rounds: int = 25,          # on the sample, at most
            polish: int = 2,           # rounds on all vectors
            device: str = 'auto',      # 'cpu', 'cuda'
@@ -134,7 +134,8 @@ def kmeans(vectors: np.ndarray,       # (n, d), of any length
     small -= mean
     centers = spread_out(small[:80 * k], k, generator)                     # 80 for each center are enough to start
     centers = _settle(small.to(getattr(torch, kind)), small, centers, rounds if large else 300, 1e-3 if large else 0) + mean
-    quick = (x - mean).to(getattr(torch, kind))
+    quick = torch.empty(x.shape, dtype=getattr(torch, kind), device=device)
+    for rough, part in zip(quick.split(8192), x.split(8192)): rough.copy_(part - mean)       # by parts that fit the cache
     for _ in range(polish if large else 1):
         labels = _nearest(quick, centers - mean)
         centers, count = _means(x, labels, centers)

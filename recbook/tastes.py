@@ -35,7 +35,7 @@ def heaviest(rows: csr_matrix,   # (n, m), values 0 or more
     return csr_matrix((rows.data[kept].astype(np.float32), rows.indices[kept], ends), shape=rows.shape)
 
 # %% ../nbs/20_tastes.ipynb #876fda1a
-def _blocks(rows: csr_matrix, cells: int = 1 << 21) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _blocks(rows: csr_matrix, cells: int = 1 << 19) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     "Users of about the same length together: their numbers (b,), items (b, l) and weights (b, l), padded with 0."
     lengths = np.diff(rows.indptr)
     users = np.argsort(lengths, kind='stable')
