@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['app', 'DataName', 'EncoderName', 'Seed', 'Json', 'MinValue', 'Columns', 'data_app', 'parse_list', 'parse_ks',
            'speaker', 'write_json', 'show', 'parse_columns', 'demo', 'show_board', 'show_user', 'evaluate', 'recommend',
-           'encode', 'encode_info', 'data_list', 'data_get', 'data_describe', 'main']
+           'parse_sizes', 'layers', 'broad_table', 'draw_interests', 'encode', 'encode_info', 'data_list', 'data_get',
+           'data_describe', 'main']
 
 # %% ../nbs/60_cli.ipynb #fec55120
 import json
@@ -162,6 +163,56 @@ def recommend(user: Annotated[str, typer.Option('--user', help='id of the user, 
     show(f'User {user}: list by {model}', items if explain else items.drop(columns='reason'))
     write_json(json, {'user': user, 'model': model, 'items': items.to_dict('records'),
                       'interests': interests.to_dict('records') if explain else []})
+
+# %% ../nbs/60_cli.ipynb #5c4417b9
+def parse_sizes(text: str) -> tuple | None:   # text: '8,32,96'
+    "Numbers of nodes, broad first; None for ''."
+    if not text: return None
+    check(all(part.isdigit() for part in parse_list(text)), f'--sizes takes whole numbers, broad first, such as 8,32,96, and got {text!r}')
+    return tuple(map(int, parse_list(text)))
+
+@app.command()
+def layers(data: DataName = 'world', encoder: EncoderName = 'auto',
+           sizes: Annotated[str, typer.Option('--sizes', help='nodes of each layer, broad first, such as 8,32,96; default: by the number of items')] = '',
+           user: Annotated[str, typer.Option('--user', help='id of a user, to see where they stand')] = '',
+           out: Annotated[Optional[Path], typer.Option('--out', help='save the tree as this folder')] = None,
+           pictures: Annotated[Optional[Path], typer.Option('--pictures', help='write a page with the map, the tree and the user, an .html file')] = None,
+           seed: Seed = 0, min_value: MinValue = None, columns: Columns = '', json: Json = None) -> None:
+    "A tree of named interests from the items' texts, and where one user stands in it."
+    wanted = parse_sizes(sizes)
+    check(pictures is None or pictures.suffix == '.html', f'--pictures writes an .html file, and got {pictures}')
+    from recbook.pipeline import Run, liked, open_data, whole
+    from recbook.recipes import make_features
+    say = speaker()
+    log = liked(open_data(data, seed, parse_columns(columns))[0], min_value)
+    code = log.code('user', user) if user else None
+    features = make_features(log, encoder, seed, say, wanted)
+    tree, nodes = features.interests, features.interests.tree()
+    show(f'{tree}; the broad ones, with some of what they hold', broad_table(nodes))
+    stands = {} if code is None else {f'layer {l}': Run(log, whole(log), features, {}, {}).interests_of(code, layer=l) for l in range(len(tree.names))}
+    for name, found in stands.items(): show(f'User {user}: {name}', found)
+    if out is not None: tree.save(out)
+    if pictures is not None: draw_interests(log, features, code, pictures)
+    write_json(json, {'nodes': nodes.to_dict('records'), 'user': user or None, 'interests': {name: found.to_dict('records') for name, found in stands.items()}})
+
+# %% ../nbs/60_cli.ipynb #a58a0336
+def broad_table(nodes: 'pandas.DataFrame') -> 'pandas.DataFrame':   # nodes: from `Interests.tree`
+    "The broad nodes, the largest first, each with its largest children."
+    broad, below = nodes[nodes['layer'] == 0], nodes[nodes['layer'] == 1].sort_values('size', ascending=False, kind='stable')
+    held = [' | '.join(below.loc[below['parent'] == n, 'name'][:3]) for n in broad['node']]
+    return broad[['name', 'size']].assign(holds=held).sort_values('size', ascending=False, kind='stable')
+
+def draw_interests(log: 'Dataset', features: 'Features', user: int | None, path: Path) -> None:   # user: code
+    "Write a page with the map and the tree of interests, and one user's card and river if there is a user."
+    from recbook.canvas import save_html
+    from recbook.pictures import interest_map, interest_sunburst
+    from recbook.plane import plane
+    from recbook.portrait import user_card
+    from recbook.river import interest_flow, interest_stream
+    tree, titles = features.interests, log.items['title'].tolist()
+    parts = [interest_map(tree, plane(features.item_vectors), titles), interest_sunburst(tree, titles)]
+    if user is not None: parts = [user_card(tree, log, user, features.item_vectors), interest_stream(tree, interest_flow(tree, log, user))] + parts
+    save_html(parts, path, f'Interests: {log.name}')
 
 # %% ../nbs/60_cli.ipynb #7189af64
 @app.command()

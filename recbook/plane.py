@@ -46,8 +46,8 @@ def plane(vectors: np.ndarray,    # (n, d)
     check(x.ndim == 2 and np.isfinite(x).all(),
           f'a picture needs finite numbers of the shape (n, d), and got the shape {x.shape}')
     known, out = np.flatnonzero(x.any(axis=1)), np.full((len(x), 2), np.nan, np.float32)
-    out[known] = 0                                                           # one point alone stays there
-    if len(known) < 2: return out
+    out[known] = 0                                                           # one point alone stays there, and so do many alike
+    if len(known) < 2 or (x[known] == x[known[0]]).all(): return out
     small = PCA(min(50, len(known), x.shape[1]), random_state=seed).fit_transform(x[known])
     out[known] = PLANES[how if len(known) >= 5 else 'pca'](small, seed)      # fewer points have no neighbours to keep
     return out
