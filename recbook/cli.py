@@ -174,19 +174,23 @@ def parse_sizes(text: str) -> tuple | None:   # text: '8,32,96'
 @app.command()
 def layers(data: DataName = 'world', encoder: EncoderName = 'auto',
            sizes: Annotated[str, typer.Option('--sizes', help='nodes of each layer, broad first, such as 8,32,96; default: by the number of items')] = '',
+           grow: Annotated[str, typer.Option('--grow', help='upwards: fine nodes first, the sharpest; downwards: broad nodes first, the steadiest')] = 'upwards',
            user: Annotated[str, typer.Option('--user', help='id of a user, to see where they stand')] = '',
            out: Annotated[Optional[Path], typer.Option('--out', help='save the tree as this folder')] = None,
            pictures: Annotated[Optional[Path], typer.Option('--pictures', help='write a page with the map, the tree and the user, an .html file')] = None,
            seed: Seed = 0, min_value: MinValue = None, columns: Columns = '', json: Json = None) -> None:
     "A tree of named interests from the items' texts, and where one user stands in it."
-    wanted = parse_sizes(sizes)
+    wanted, ways = parse_sizes(sizes), ('upwards', 'downwards')
+    check(grow in ways, f'--grow takes {" or ".join(ways)}, and got {grow!r}')
     check(pictures is None or pictures.suffix == '.html', f'--pictures writes an .html file, and got {pictures}')
     from recbook.pipeline import Run, liked, open_data, whole
     from recbook.recipes import make_features
-    say = speaker()
+    from recbook.rivals import grow_downwards
+    from recbook.trees import grow_by_ward
+    say, way = speaker(), grow_by_ward if grow == 'upwards' else grow_downwards
     log = liked(open_data(data, seed, parse_columns(columns))[0], min_value)
     code = log.code('user', user) if user else None
-    features = make_features(log, encoder, seed, say, wanted)
+    features = make_features(log, encoder, seed, say, sizes=wanted, grow=way)
     tree, nodes = features.interests, features.interests.tree()
     show(f'{tree}; the broad ones, with some of what they hold', broad_table(nodes))
     stands = {} if code is None else {f'layer {l}': Run(log, whole(log), features, {}, {}).interests_of(code, layer=l) for l in range(len(tree.names))}

@@ -47,7 +47,7 @@ def make_features(train: Dataset,                           # the events that ma
                   encoder: str = 'auto',                    # name of an encoder
                   seed: int = 0,                            # of the tree
                   say: Callable[[str], None] = quiet,       # told what is going on
-                  sizes: tuple | None = None,               # nodes of each layer of the tree, broad first; None: by the rule
+                  **tree: Any,                              # of `Interests`: sizes, grow, ...
                  ) -> Features:
     "Encode items and users, grow the tree of interests, and place everybody in it."
     texts, wrote = item_texts(train), user_texts(train, limit=5, words=32)   # short texts: a taste in seconds
@@ -59,7 +59,7 @@ def make_features(train: Dataset,                           # the events that ma
     if any(wrote): say(f'encode what {sum(map(bool, wrote)):,} users wrote')
     text_vectors = model.encode(wrote)
     say('grow the tree of interests')
-    interests = Interests(sizes, seed=seed).fit(item_vectors, texts)
+    interests = Interests(seed=seed, **tree).fit(item_vectors, texts)
     users = user_vectors(train, item_vectors, text_vectors)
     layers = interests.profile(train.matrix(), users, keep=200)          # in full, so that reasons find rare interests too
     return Features(model.name, item_vectors, users, interests, layers)
