@@ -174,7 +174,7 @@ def parse_sizes(text: str) -> tuple | None:   # text: '8,32,96'
 @app.command()
 def layers(data: DataName = 'world', encoder: EncoderName = 'auto',
            sizes: Annotated[str, typer.Option('--sizes', help='nodes of each layer, broad first, such as 8,32,96; default: by the number of items')] = '',
-           grow: Annotated[str, typer.Option('--grow', help='upwards: fine nodes first, the sharpest; downwards: broad nodes first, the steadiest')] = 'upwards',
+           grow: Annotated[str, typer.Option('--grow', help='upwards: fine nodes first, the sharpest; downwards: broad nodes first, the steadiest')] = 'downwards',
            user: Annotated[str, typer.Option('--user', help='id of a user, to see where they stand')] = '',
            out: Annotated[Optional[Path], typer.Option('--out', help='save the tree as this folder')] = None,
            pictures: Annotated[Optional[Path], typer.Option('--pictures', help='write a page with the map, the tree and the user, an .html file')] = None,
