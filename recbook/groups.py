@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from .centers import check_vectors, mean_directions, nearest_center, spherical_kmeans
+from .centers import mean_directions, nearest_center, spherical_kmeans
 from .core import as_rng, check
 from .embed import choose
 
