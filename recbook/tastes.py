@@ -230,6 +230,7 @@ class ManyPoints(Recommender):
         self.items = unit_rows(np.where(self.vectors.any(1)[:, None], self.vectors - mean, 0))
         self.points = unit_rows(self.tastes.members @ self.items)                            # (n_points, d)
         self.means = unit_rows(self.seen @ self.items)                                       # (n_users, d)
+        self.pulls = (self.tastes.weight ** self.pull).astype(np.float32)[:, None]           # (n_points, 1)
         self.first = np.searchsorted(self.tastes.user, np.arange(train.n_users + 1))         # a user's points lie side by side
 
     def scores(self, users: np.ndarray) -> np.ndarray:
@@ -240,6 +241,6 @@ class ManyPoints(Recommender):
         for p in range(self.max_points):
             has = np.flatnonzero(n > p)
             row = self.first[users[has]] + p
-            near = self.points[row] @ self.items.T * (self.tastes.weight[row] ** self.pull)[:, None].astype(np.float32)
+            near = self.points[row] @ self.items.T * self.pulls[row]
             out[has] = near if p == 0 else np.maximum(out[has], near)
         return out
