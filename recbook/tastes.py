@@ -57,7 +57,8 @@ def _merge_all(gram: Any,      # (b, l, l) cosines
     "Ward's merges for a block of users, one merge of each in a step."
     import torch
     b, l = weight.shape
-    own, size, stands, real = torch.arange(b, device=weight.device), weight.clone(), torch.arange(l, device=weight.device).repeat(b, 1), weight > 0
+    own, size, real = torch.arange(b, device=weight.device), weight.clone(), weight > 0
+    stands = torch.arange(l, device=weight.device).repeat(b, 1)
     price = size[:, :, None] * size[:, None] / (size[:, :, None] + size[:, None]).clamp(min=1e-12) * (2 - 2 * gram).clamp(min=0)
     price.masked_fill_(~(real[:, :, None] & real[:, None]) | torch.eye(l, dtype=torch.bool, device=weight.device), torch.inf)
     left, kept = real.sum(1), torch.zeros(most, b, l, dtype=torch.long, device=weight.device)
@@ -146,24 +147,29 @@ class Tastes:
 
     def __len__(self) -> int: return len(self.user)
     def __repr__(self) -> str:
-        return f'{len(self):,} interest points of {len(np.unique(self.user)):,} users; {self.n_users - len(np.unique(self.user)):,} without a clear interest'
+        some = len(np.unique(self.user))
+        return f'{len(self):,} interest points of {some:,} users; {self.n_users - some:,} without a clear interest'
     def of(self, user: int) -> pd.DataFrame:
         "One user's points, heaviest first; no row where there is no clear interest."
         rows = np.flatnonzero(self.user == user)
         return pd.DataFrame({name: getattr(self, name)[rows] for name in ('weight', 'error', 'size', 'cohesion', 'medoid')})
 
 # %% ../nbs/20_tastes.ipynb #887c7c00
+def _cosines(a: np.ndarray, i: np.ndarray, b: np.ndarray, j: np.ndarray, block: int = 1 << 16) -> np.ndarray:   # i, j: (m,)
+    "The products of row i of one table with row j of another, pair by pair, by blocks: (m,)."
+    parts = [np.einsum('md,md->m', a[i[s:s + block]], b[j[s:s + block]]) for s in range(0, len(i), block)]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
 def _collect(entry: np.ndarray,     # (3, m): user, group within the user, item
              weight: np.ndarray,    # (m,)
              vectors: np.ndarray,   # (n_items, d) unit rows
              least: float,          # cohesion of a taste
-            ) -> tuple[csr_matrix, csr_matrix, np.ndarray]:   # weights (n, n_items) and 0/1 of the points' members, user (n,)
+            ) -> tuple:               # of n points: weights (n, n_items) and 0/1 of members, user (n,), cohesion (n,)
     "The groups as points: members far from their center leave, and what is too loose or too small then is no point."
     def table(values, point, n): return csr_matrix((values, (point, entry[2])), shape=(n, len(vectors)))
     groups, point = np.unique(entry[:2], axis=1, return_inverse=True)
     center = unit_rows(table(weight, point, len(groups.T)) @ vectors)
-    cosine = np.concatenate([np.einsum('md,md->m', vectors[entry[2][i:i + 65536]], center[point[i:i + 65536]]) for i in range(0, len(point), 65536)] or [[]])
-    near = (cosine >= np.sqrt(least) - 1e-6).astype(np.float32)
+    near = (_cosines(vectors, entry[2], center, point) >= np.sqrt(least) - 1e-6).astype(np.float32)
     members = table(near, point, len(groups.T))
     size, total = np.asarray(members.sum(1)).ravel(), members @ vectors
     cohesion = ((total ** 2).sum(1) - size) / np.maximum(size * (size - 1), 1)
@@ -184,15 +190,16 @@ def find_tastes(chosen: csr_matrix,         # (n_users, n_items) how much each i
     "The interest points of all users at once: what `interest_points` finds for each."
     import torch
     vectors = unit_rows(check_vectors(item_vectors, chosen.shape[1], 'item vectors'))
-    check(chosen.nnz == 0 or chosen.data.min() >= 0, 'the matrix holds negative weights; take the positive ones, as in train.positives(4).matrix()')
+    check(chosen.nnz == 0 or chosen.data.min() >= 0,
+          'the matrix holds negative weights; take the positive ones, as in train.positives(4).matrix()')
     check(max_points >= 1, f'max_points must be at least 1, and is {max_points}')
     rows = heaviest(chosen.multiply(vectors.any(1)).tocsr(), most)
     whole = np.asarray(rows.sum(1)).ravel()
     device, entries, weights = choose(device, 'float32')[0], [np.zeros((3, 0), int)], [np.zeros(0, np.float32)]
     for users, items, weight in progress(list(_blocks(rows)), 'tastes'):
         own = torch.from_numpy(vectors[items]).to(device)                      # (b, l, d)
-        labels = divide_all(torch.bmm(own, own.mT), torch.from_numpy(weight).to(device), max_points, min_silhouette).cpu().numpy()
-        real = weight > 0
+        found = divide_all(torch.bmm(own, own.mT), torch.from_numpy(weight).to(device), max_points, min_silhouette)
+        labels, real = found.cpu().numpy(), weight > 0
         entries.append(np.stack([np.broadcast_to(users[:, None], real.shape)[real], labels[real], items[real]]))
         weights.append(weight[real])
     heavy, members, user, cohesion = _collect(np.concatenate(entries, 1), np.concatenate(weights), vectors, min_cohesion)
@@ -205,9 +212,7 @@ def find_tastes(chosen: csr_matrix,         # (n_users, n_items) how much each i
 def _medoids(members: csr_matrix, vectors: np.ndarray, center: np.ndarray) -> np.ndarray:
     "The member nearest to each center: item codes (n,)."
     point = np.repeat(np.arange(members.shape[0]), np.diff(members.indptr))
-    parts = [slice(i, i + 65536) for i in range(0, len(point), 65536)]
-    cosine = np.concatenate([np.einsum('md,md->m', vectors[members.indices[s]], center[point[s]]) for s in parts] or [[]])
-    order = np.lexsort((-cosine, point))
+    order = np.lexsort((-_cosines(vectors, members.indices, center, point), point))
     return members.indices[order[members.indptr[:-1]]]
 
 # %% ../nbs/20_tastes.ipynb #fc06b3aa
@@ -224,7 +229,8 @@ class ManyPoints(Recommender):
         self.origins = {'item_vectors': origin_of(item_vectors)}
 
     def _fit(self, train: Dataset) -> None:
-        check(len(self.vectors) == train.n_items, f'{len(self.vectors):,} item vectors for {train.n_items:,} items; give one row for each item')
+        check(len(self.vectors) == train.n_items,
+              f'{len(self.vectors):,} item vectors for {train.n_items:,} items; give one row for each item')
         self.tastes = find_tastes(train.matrix(), self.vectors, max(1, self.max_points))
         mean = self.vectors[self.vectors.any(1)].mean(0) * self.center
         self.items = unit_rows(np.where(self.vectors.any(1)[:, None], self.vectors - mean, 0))

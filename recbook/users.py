@@ -20,7 +20,8 @@ def match_topics(nodes: np.ndarray,    # (n_items,) node of each item; -1 for no
     from scipy.optimize import linear_sum_assignment
     check(len(nodes) == len(topics), f'{len(nodes)} nodes and {len(topics)} topics; give both for the same items')
     known = nodes >= 0
-    both = csr_matrix((np.ones(known.sum()), (nodes[known], topics[known])), shape=(nodes.max(initial=-1) + 1, topics.max() + 1)).toarray()
+    shape = nodes.max(initial=-1) + 1, topics.max() + 1
+    both = csr_matrix((np.ones(known.sum()), (nodes[known], topics[known])), shape=shape).toarray()
     out = np.full(len(both), -1)
     rows, columns = linear_sum_assignment(-both)
     out[rows] = np.where(both[rows, columns] > 0, columns, -1)
@@ -34,9 +35,11 @@ def taste_scores(layer: csr_matrix,        # (n_users, n_nodes) lists of users, 
                  true_from: float = .15,   # least share of a true taste
                 ) -> pd.DataFrame:         # one row a user: precision, recall, f1
     "How well each user's list names the true tastes."
-    check(layer.shape == (len(taste), len(topic)), f'the lists have the shape {layer.shape}, and there are {len(taste)} users and {len(topic)} nodes')
+    check(layer.shape == (len(taste), len(topic)),
+          f'the lists have the shape {layer.shape}, and there are {len(taste)} users and {len(topic)} nodes')
     nodes = layer.toarray() >= found_from
     found = np.zeros(taste.shape, bool)
     found[:, topic[topic >= 0]] = nodes[:, topic >= 0]
     both, n_found, n_true = (found & (taste >= true_from)).sum(1), nodes.sum(1), (taste >= true_from).sum(1)
-    return pd.DataFrame({'precision': both / np.maximum(1, n_found), 'recall': both / np.maximum(1, n_true), 'f1': 2 * both / np.maximum(1, n_found + n_true)})
+    return pd.DataFrame({'precision': both / np.maximum(1, n_found), 'recall': both / np.maximum(1, n_true),
+                         'f1': 2 * both / np.maximum(1, n_found + n_true)})
