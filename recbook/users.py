@@ -31,7 +31,7 @@ def match_topics(nodes: np.ndarray,    # (n_items,) node of each item; -1 for no
 def taste_scores(layer: csr_matrix,        # (n_users, n_nodes) lists of users, rows sum to 1
                  topic: np.ndarray,        # (n_nodes,) from `match_topics`
                  taste: np.ndarray,        # (n_users, n_topics) what is true, rows sum to 1
-                 found_from: float = .1,   # least weight of a found taste, chosen on other worlds
+                 found_from: float = .12,  # least weight of a found taste, chosen on other worlds
                  true_from: float = .15,   # least share of a true taste
                 ) -> pd.DataFrame:         # one row a user: precision, recall, f1
     "How well each user's list names the true tastes."
