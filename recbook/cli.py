@@ -171,6 +171,7 @@ def parse_sizes(text: str) -> tuple | None:   # text: '8,32,96'
     check(all(part.isdigit() for part in parse_list(text)), f'--sizes takes whole numbers, broad first, such as 8,32,96, and got {text!r}')
     return tuple(map(int, parse_list(text)))
 
+# %% ../nbs/60_cli.ipynb #8859209f
 @app.command()
 def layers(data: DataName = 'world', encoder: EncoderName = 'auto',
            sizes: Annotated[str, typer.Option('--sizes', help='nodes of each layer, broad first, such as 8,32,96; default: by the number of items')] = '',

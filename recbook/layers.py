@@ -262,6 +262,7 @@ def _found(name: str) -> Callable:
     def lost(*args: Any) -> None: check(False, 'this tree was grown by a function of your own, which is not saved; set tree.grow before fit')
     return lost
 
+# %% ../nbs/21_layers.ipynb #df4951c3
 @patch
 def save(self: Interests, folder: str | Path) -> None:
     "Save the tree as a folder of JSON and plain arrays."

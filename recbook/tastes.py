@@ -178,6 +178,13 @@ def _collect(entry: np.ndarray,     # (3, m): user, group within the user, item
     for m in (heavy, members): m.eliminate_zeros()
     return heavy, members, groups[0][good], cohesion[good]
 
+# %% ../nbs/20_tastes.ipynb #6e46faff
+def _medoids(members: csr_matrix, vectors: np.ndarray, center: np.ndarray) -> np.ndarray:
+    "The member nearest to each center: item codes (n,)."
+    point = np.repeat(np.arange(members.shape[0]), np.diff(members.indptr))
+    order = np.lexsort((-_cosines(vectors, members.indices, center, point), point))
+    return members.indices[order[members.indptr[:-1]]]
+
 # %% ../nbs/20_tastes.ipynb #07071edd
 def find_tastes(chosen: csr_matrix,         # (n_users, n_items) how much each item counts for each user, 0 or more
                 item_vectors: np.ndarray,   # (n_items, d)
@@ -208,12 +215,6 @@ def find_tastes(chosen: csr_matrix,         # (n_users, n_items) how much each i
     order = np.lexsort((-weight, user))
     return Tastes(user[order], center[order], weight[order], share_error(weight, evidence[user])[order], cohesion[order],
                   np.diff(members.indptr)[order], _medoids(members, vectors, center)[order], members[order], chosen.shape[0])
-
-def _medoids(members: csr_matrix, vectors: np.ndarray, center: np.ndarray) -> np.ndarray:
-    "The member nearest to each center: item codes (n,)."
-    point = np.repeat(np.arange(members.shape[0]), np.diff(members.indptr))
-    order = np.lexsort((-_cosines(vectors, members.indices, center, point), point))
-    return members.indices[order[members.indptr[:-1]]]
 
 # %% ../nbs/20_tastes.ipynb #fc06b3aa
 class ManyPoints(Recommender):
