@@ -3,14 +3,14 @@
 Two tasks on MovieLens, ratings of 4 and 5, one text for each film (title, plot, genres) and one encoder. COLD: a tenth of the
 items lose all events and compete among themselves. WARM: a random split, all items compete. A row is a table of item
 features; LightFM learns from it and from the ids of the items with events. Learning rate and penalty of a row are chosen on
-the validation part of seed 0 (on ml-1m with a quarter of the users), with as many trials for a control as for a row with
-language; the number of epochs by the validation part of each run. Seconds are seconds of one processor core, not of the clock on the wall.
+the validation part of seed 0 of its task (on ml-1m with a quarter of the users), with as many trials for a control as for a row
+with language, and one more for the raw vectors; the number of epochs by the validation part of each run. Seconds are seconds of one processor core, not of the clock on the wall.
 What takes part in a feature is the training part alone: also the behaviour that the language is aligned with.
 
 A finished run leaves the values of its users in the cache folder, so that the script goes on where it was stopped; the
 table with its intervals and tests goes to results/layers.json.
 
-    python benchmarks/layers.py                                  # all: about three hours of one core, most of it for raw vectors
+    python benchmarks/layers.py                                  # all: about two hours of one core, most of it for raw vectors
     python benchmarks/layers.py --only ml-1m/cold --rows genres  # some; --again makes them anew
 """
 import argparse
@@ -42,11 +42,13 @@ from recbook.encode import Encoder
 from recbook.evaluate import evaluate
 from recbook.factors import IALS
 from recbook.hybrid import LightFMModel
-from recbook.layers import Interests
+from recbook.layers import Interests, strongest
 from recbook.lists import top_k
+from recbook.meaning import coherence, name_words
 from recbook.metrics import measure
 from recbook.protocols import pool
 from recbook.provenance import trace
+from recbook.quality import purity
 from recbook.sources import load, locate
 from recbook.text import item_texts
 
@@ -162,8 +164,8 @@ ROWS: dict[str, tuple[str, Callable[[Space, int], Any]]] = {     # name -> group
     'genres, aligned layer + appeal': ('layers', lambda s, seed: columns(s.genres, recipe(s, 'both', s.both))),
     'genres, raw layer + appeal': ('step', lambda s, seed: step(s, columns(s.genres, finest(s, 'raw', s.vectors)))),
     'raw and aligned layer + appeal': ('layers', lambda s, seed: columns(finest(s, 'raw', s.vectors), recipe(s, 'both', s.both))),
-    'raw and aligned layer + appeal, 1 epoch': ('layers', lambda s, seed: ROWS['raw and aligned layer + appeal'][1](s, seed)),
-    'raw and aligned layer + appeal, 2 epochs': ('layers', lambda s, seed: ROWS['raw and aligned layer + appeal'][1](s, seed)),
+    'genres, both layers + appeal': ('layers', lambda s, seed: columns(s.genres, finest(s, 'raw', s.vectors), recipe(s, 'both', s.both))),
+    'genres, both layers, top 3 + appeal': ('layers', lambda s, seed: columns(s.genres, finest(s, 'raw', s.vectors, 3), recipe(s, 'both', s.both, 3))),
     'raw and aligned joined + appeal': ('step', lambda s, seed: step(s, finest(s, 'joined', side_by_side(s.vectors, s.align('both', s.both).items)))),
     'residual 64, 64, 64': ('step', lambda s, seed: residual(s.align('both', s.both).items, (64, 64, 64), s.split.train)),
     'genres + appeal': ('step', lambda s, seed: step(s, s.genres)),
@@ -185,7 +187,9 @@ def residual(vectors: np.ndarray, sizes: tuple, train: Dataset) -> csr_matrix:
     return trace(hstack(found, format='csr'), vectors, train)
 
 
-SHORT = {f'raw and aligned layer + appeal, {n} epoch{"s" * (n > 1)}': ('raw and aligned layer + appeal', n) for n in (1, 2)}     # the same settings, stopped early
+QUICK = ('raw and aligned layer + appeal', 'aligned with genres, top 3 + appeal', 'genres, both layers, top 3 + appeal')
+SHORT = {f'{row}, {n} epoch{"s" * (n > 1)}': (row, n) for row in QUICK for n in (1, 2)}          # the same settings, stopped early
+ROWS |= {name: ROWS[row] for name, (row, _) in SHORT.items()}
 GRID = [{'lr': lr, 'item_alpha': alpha} for lr, alpha in ((.03, 1e-5), (.01, 1e-5), (.1, 1e-5), (.03, 1e-4))]
 GRID_RAW = GRID[:2] + [{'lr': .1, 'item_alpha': 1e-5}, {'lr': .003, 'item_alpha': 1e-5}, {'lr': .01, 'item_alpha': 1e-4}]       # one trial more
 
@@ -224,12 +228,12 @@ class Judged(LightFMModel):
         return float(np.concatenate(values).mean())
 
 
-EPOCHS = {'ml-1m/cold': 12, 'ml-latest-small/cold': 20, 'ml-1m/warm': 30, 'ml-latest-small/warm': 40}       # at most
-EPOCHS_RAW = {'ml-1m/cold': 5, 'ml-latest-small/cold': 8, 'ml-1m/warm': 5, 'ml-latest-small/warm': 15}       # half a minute each on ml-1m
+EPOCHS = {'ml-1m/cold': 12, 'ml-latest-small/cold': 40, 'ml-1m/warm': 30, 'ml-latest-small/warm': 40}       # at most
+EPOCHS_RAW = {'ml-1m/cold': 10, 'ml-latest-small/cold': 20, 'ml-1m/warm': 15, 'ml-latest-small/warm': 20}    # half a minute each on ml-1m
 
 def fitted(space: Space, task: str, features: Any, settings: dict, seed: int, epochs: int | None = None) -> Judged:
-    "A model that stopped when the validation part said so: two epochs without a better value."
-    model = Judged(dim=DIM, every=1, patience=2, item_features=features, seed=seed, **({'epochs': epochs or EPOCHS[task]} | settings))
+    "A model that stopped when the validation part said so: some epochs without a better value."
+    model = Judged(dim=DIM, every=1, patience=2 if 'ml-1m' in task else 5, item_features=features, seed=seed, **({'epochs': epochs or EPOCHS[task]} | settings))
     return model.ask(space.split.valid, 'cold' in task).fit(space.split.train)
 
 
@@ -273,7 +277,6 @@ class Runs:
 
     def settings(self, task: str, row: str) -> dict:
         "Learning rate and penalty, by trials on seed 0."
-        if row == RAW and task != 'ml-1m/cold': return {'best': self.settings('ml-1m/cold', RAW)['best'], 'trials': []}      # one search is dear enough
         if row in SHORT: return {'best': self.settings(task, SHORT[row][0])['best'] | {'epochs': SHORT[row][1]}, 'trials': []}
         found = self.known('settings', task, row)
         if found: return found
@@ -281,7 +284,7 @@ class Runs:
         few = whole if 'small' in task else replace(whole, split=some_users(whole.split, .25), made={})
         features = ROWS[row][1](few, 0)
         for settings in grid:
-            model = fitted(few, task, features, settings, 0, 8 if row == RAW else None)
+            model = fitted(few, task, features, settings, 0, EPOCHS_RAW[task] if row == RAW else None)
             trials.append(settings | {'valid': round(max(v for _, v in model.trail), 5), 'epochs': max(model.trail, key=lambda t: t[1])[0]})
         return self.keep({'best': grid[int(np.argmax([t['valid'] for t in trials]))], 'trials': trials}, 'settings', task, row)
 
@@ -322,6 +325,22 @@ def preparation(task: str, runs: Runs) -> dict:
     return runs.keep(found, 'preparation', task)
 
 
+def readable(task: str, runs: Runs) -> dict:
+    "Can the nodes of each layer be read: NPMI of the first words of their names, and the share of films with a node's most common genre."
+    found = runs.known('readable', task)
+    if found: return found
+    space, found = space_of(*task.split('/'), 0), {}
+    for name, vectors in (('raw', space.vectors), ('aligned text', space.align('text', space.vectors).items),
+                          ('aligned both', space.align('both', space.both).items)):
+        tree = space.tree(f'{name} 1', vectors, SIZES, top=1)
+        mixed, genre, said = as_rng(0).permutation(len(space.texts)), (space.genres > 0).astype(int), tree.names
+        found[name] = {'npmi': [round(float(np.nanmean(coherence(space.texts, name_words(names)))), 4) for names in said],
+                       'purity': [round(purity(strongest(layer), genre), 4) for layer in tree.items],
+                       'purity by chance': [round(purity(strongest(layer)[mixed], genre), 4) for layer in tree.items],      # nodes of the same sizes
+                       'names': said[0]}
+    return runs.keep(found, 'readable', task)
+
+
 # -- what goes to the file ---------------------------------------------------------------------------------------------
 
 AGAINST = RAW, 'ids', 'genres', 'Bridge, text'
@@ -348,14 +367,14 @@ def told(task: str, runs: Runs, rows: list[str], seeds: list[int]) -> dict | Non
     tests = {name: pooled.against(name) for name in AGAINST if name in found}
     tests = {name: {row: {k: float(f'{t.loc[row, k]:.5g}') for k in ('difference', 'low', 'high', 'p')} for row in t.index} for name, t in tests.items()}
     return {'seeds': seeds, 'users': int(len(pooled.users)), 'spec': reports[0].spec, 'rows': out, 'against': tests,
-            'preparation': preparation(task, runs)}
+            'preparation': preparation(task, runs), 'readable': readable(task, runs)}
 
 
 TASKS = [f'{case}/{task}' for case in ('ml-latest-small', 'ml-1m') for task in ('cold', 'warm')]
 ALL = list(ROWS) + list(OTHERS)
-SEEDS = {'ml-1m/cold': [0, 1, 2], 'ml-latest-small/cold': [0, 1, 2], 'ml-1m/warm': [0], 'ml-latest-small/warm': [0, 1, 2]}
+SEEDS = {'ml-1m/cold': [0, 1, 2], 'ml-latest-small/cold': [0, 1, 2, 3, 4], 'ml-1m/warm': [0], 'ml-latest-small/warm': [0, 1, 2, 3, 4]}
 WARM = ['ids', 'genres', 'PCA-16', 'PCA-64', 'raw 384', 'raw layers, 3 x top 3', 'aligned with genres + appeal', 'raw and aligned layer + appeal',
-        'random vectors', 'Popular', 'iALS', 'EASE']
+        'genres, both layers, top 3 + appeal', 'random vectors', 'Popular', 'iALS', 'EASE']
 
 
 def wanted(task: str) -> list[str]:

@@ -15,11 +15,13 @@ from .groups import cut, group, ward
 # %% ../nbs/20_trees.ipynb #70167139
 def default_sizes(n_items: int,   # items with a vector
                  ) -> tuple:      # nodes of each layer, broad first
-    "About (8, 32, 96) nodes for 1,500 items; fewer and smaller layers for a small catalogue."
+    "(8, 32, 96) nodes for 1,500 items; fewer for a small catalogue, and for a large one more below the eight."
     grow = (n_items / 1500) ** .5
-    fine = max(1, min(round(96 * grow), n_items // 4))
-    middle = min(round(32 * grow ** .75), fine // 2)
-    broad = min(round(8 * grow ** .5), middle // 2)
+    broad, fine = 8 * min(1, grow ** .5), 96 * grow
+    middle = (4 / 3 * broad * fine) ** .5                # between the two, a little nearer to the fine one
+    fine = max(1, min(round(fine), n_items // 4))
+    middle = min(round(middle), fine // 2)
+    broad = min(round(broad), middle // 2)
     return tuple(k for k in (broad, middle, fine) if k > 1) or (1,)
 
 # %% ../nbs/20_trees.ipynb #3f920d0a
