@@ -11,7 +11,7 @@ A finished run leaves the values of its users in the cache folder, so that the s
 table with its intervals and tests goes to results/layers.json.
 
     python benchmarks/layers.py                                  # all: about two hours of one core, most of it for raw vectors
-    python benchmarks/layers.py --only ml-1m/cold --rows genres  # some; --again makes them anew
+    python benchmarks/layers.py --only ml-1m/cold --rows genres  # some; --again makes them anew, settings included
 """
 import argparse
 import json
@@ -163,6 +163,7 @@ ROWS: dict[str, tuple[str, Callable[[Space, int], Any]]] = {     # name -> group
         s.tree('aligned both 1', s.align('both', s.both).items, SIZES, top=1)))),
     'genres, aligned layer + appeal': ('layers', lambda s, seed: columns(s.genres, recipe(s, 'both', s.both))),
     'genres, raw layer + appeal': ('step', lambda s, seed: step(s, columns(s.genres, finest(s, 'raw', s.vectors)))),
+    'raw and aligned layer': ('step', lambda s, seed: columns(finest(s, 'raw', s.vectors), finest(s, 'aligned both', s.align('both', s.both).items))),
     'raw and aligned layer + appeal': ('layers', lambda s, seed: columns(finest(s, 'raw', s.vectors), recipe(s, 'both', s.both))),
     'genres, both layers + appeal': ('layers', lambda s, seed: columns(s.genres, finest(s, 'raw', s.vectors), recipe(s, 'both', s.both))),
     'genres, both layers, top 3 + appeal': ('layers', lambda s, seed: columns(s.genres, finest(s, 'raw', s.vectors, 3), recipe(s, 'both', s.both, 3))),
@@ -288,19 +289,23 @@ class Runs:
             trials.append(settings | {'valid': round(max(v for _, v in model.trail), 5), 'epochs': max(model.trail, key=lambda t: t[1])[0]})
         return self.keep({'best': grid[int(np.argmax([t['valid'] for t in trials]))], 'trials': trials}, 'settings', task, row)
 
-    def run(self, task: str, row: str, seed: int, again: bool = False) -> dict:
+    def forget(self, task: str, rows: list[str]) -> None:
+        "Nothing is known of these rows any more, their settings included, nor of what is made once for the task."
+        for path in self.folder.glob('*.json'):
+            if path in [self.path('preparation', task), self.path('readable', task)]: path.unlink()
+            elif any(path == self.path('settings', task, row) or path.name.startswith(self.path(task, row, '').stem) for row in rows): path.unlink()
+
+    def run(self, task: str, row: str, seed: int) -> dict:
         "One fit, judged on the test part."
         found = self.known(task, row, seed)
-        if found and not again: return found
+        if found: return found
         settings, space = self.settings(task, row)['best'] if row in ROWS else {}, self.space(task, seed)
-        start = process_time()
-        features = ROWS[row][1](space, seed) if row in ROWS else None
-        ready, facts = process_time() - start, {}
+        features, facts = ROWS[row][1](space, seed) if row in ROWS else None, {}
         model = fitted(space, task, features, settings, seed, EPOCHS_RAW[task] if row == RAW else None) if row in ROWS else OTHERS[row](space, seed)
         if row in ROWS:
             best, seconds = max(model.trail, key=lambda t: t[1])[0], model.clock.seconds
             facts = {'settings': settings, 'epochs': best, 'seconds an epoch': round(float(np.median(seconds)), 4), 'fit seconds': round(sum(seconds[:best]), 3),
-                     'feature seconds': round(ready, 2), 'features an item': round(0 if features is None else features.nnz / features.shape[0], 2),
+                     'features an item': round(0 if features is None else features.nnz / features.shape[0], 2),
                      'trail': [round(v, 4) for _, v in model.trail]}
         items = np.unique(space.split.test.events['item']) if 'cold' in task else None
         report = evaluate({row: model}, space.split, METRICS, items=items)
@@ -362,7 +367,7 @@ def told(task: str, runs: Runs, rows: list[str], seeds: list[int]) -> dict | Non
         for m in METRICS: out[row][m] = [round(float(table.loc[row, m + end]), 5) for end in ('', ' low', ' high')]
         out[row]['by seed'] = [round(float(v), 5) for v in pooled.by_split.query('model == @row')[METRICS[0]]]
         if row not in ROWS: continue
-        for fact in ('epochs', 'seconds an epoch', 'fit seconds', 'feature seconds', 'features an item', 'trail'): out[row][fact] = [r[fact] for r in ran]
+        for fact in ('epochs', 'seconds an epoch', 'fit seconds', 'features an item', 'trail'): out[row][fact] = [r[fact] for r in ran]
         out[row]['settings'], out[row]['trials'] = ran[0]['settings'], (runs.known('settings', task, row) or {}).get('trials', [])
     tests = {name: pooled.against(name) for name in AGAINST if name in found}
     tests = {name: {row: {k: float(f'{t.loc[row, k]:.5g}') for k in ('difference', 'low', 'high', 'p')} for row in t.index} for name, t in tests.items()}
@@ -395,13 +400,14 @@ def main() -> None:
     parser.add_argument('--only', nargs='*', default=TASKS, choices=TASKS, metavar='TASK', help=f'some of: {", ".join(TASKS)}')
     parser.add_argument('--rows', nargs='*', default=ALL, choices=ALL, metavar='ROW', help='some of the rows')
     parser.add_argument('--seeds', nargs='*', type=int, help='some of the seeds')
-    parser.add_argument('--again', action='store_true', help='make runs anew')
+    parser.add_argument('--again', action='store_true', help='make runs anew, and their settings')
     args, runs = parser.parse_args(), Runs()
     for task in args.only:
         rows = [row for row in wanted(task) if row in args.rows]
+        if args.again: runs.forget(task, rows)
         for seed in SEEDS[task] if args.seeds is None else args.seeds:
             for row in rows:
-                found = runs.run(task, row, seed, args.again)
+                found = runs.run(task, row, seed)
                 print(f'{task} {row:45} {seed} {np.nanmean(found["values"], axis=0).round(4)} {found.get("epochs", "")} {found.get("fit seconds", "")}', flush=True)
     write(args.out, runs)
 

@@ -20,11 +20,12 @@ from .data import Dataset
 
 # %% ../nbs/22_baskets.ipynb #2a4c48e7
 def baskets(train: Dataset,             # what users chose; take train.positives(4) first where events have stars
-            gap: float | None = None,   # seconds without an event after which a new basket begins; None: one basket a user
+            gap: float | None = None,   # seconds without an event that begin a new basket; None: one basket a user
            ) -> csr_matrix:             # (n_baskets, n_items) of 0 and 1
     "What was chosen together."
     if gap is None: return train.matrix()
     check(gap > 0, f'gap is a number of seconds above 0, and is {gap}')
+    check(train.events['time'].any(), f'{train.name} has no times, so no gap can be seen; leave gap out')
     e = train.events.sort_values(['user', 'time'], kind='stable')
     new = (e['user'].diff() != 0) | (e['time'].diff() > gap)
     x = csr_matrix((np.ones(len(e), np.float32), (new.cumsum() - 1, e['item'])), shape=(int(new.sum()), train.n_items))
@@ -32,18 +33,22 @@ def baskets(train: Dataset,             # what users chose; take train.positives
     return x.sign()
 
 # %% ../nbs/22_baskets.ipynb #cd52aef5
-MOST_PAIRS = 500_000   # frequent pairs; each may become two rules, and triples come on top
-
-def _check_size(x: csr_matrix, min_count: int, most_pairs: int = MOST_PAIRS) -> tuple[np.ndarray, csr_matrix]:
-    "The frequent items of the baskets alone; `RecbookError` if too many pairs of them are frequent."
+def _frequent(x: csr_matrix, min_count: int) -> tuple[np.ndarray, csr_matrix]:
+    "The items that enough baskets hold, and the baskets with these items alone."
     often = np.flatnonzero(np.asarray(x.sum(0)).ravel() >= min_count)
-    small, n_pairs = x[:, often], 0
-    for start in range(0, len(often), 1024):                        # in parts: the table of all pairs may be large
-        n_pairs += int(((small[:, start:start + 1024].T @ small).data >= min_count).sum())
-    n_pairs = (n_pairs - len(often)) // 2
-    check(n_pairs <= most_pairs, f'{n_pairs:,} pairs of items stand together in {min_count} baskets or more, and {most_pairs:,} are as many as fit; '
-                                 'raise min_count')
-    return often, small
+    return often, x[:, often]
+
+# %% ../nbs/22_baskets.ipynb #3a208065
+MOST_PAIRS = 500_000   # frequent pairs; each may become two rules
+
+def _check_pairs(x: csr_matrix, min_count: int, most_pairs: int = MOST_PAIRS) -> None:
+    "`RecbookError` if too many pairs of items are frequent."
+    n_pairs = 0
+    for start in range(0, x.shape[1], 1024):                        # in parts: the table of all pairs may be large
+        n_pairs += int(((x[:, start:start + 1024].T @ x).data >= min_count).sum())
+    n_pairs = (n_pairs - int((x.sum(0) >= min_count).sum())) // 2
+    check(n_pairs <= most_pairs, f'{n_pairs:,} pairs of items stand together in {min_count} baskets or more, '
+                                 f'and {most_pairs:,} are as many as fit; raise min_count')
 
 # %% ../nbs/22_baskets.ipynb #0a7ac775
 COLUMNS = ['left', 'right', 'support', 'confidence', 'lift', 'count']
@@ -54,11 +59,13 @@ def find_rules(x: csr_matrix,                # (n_baskets, n_items) of 0 and 1, 
                min_confidence: float = .05,  # 0 to 1
                min_lift: float = 1.,         # 1: leave out rules that make the right side less likely
                most_pairs: int = MOST_PAIRS, # refuse more frequent pairs than this
-              ) -> pd.DataFrame:             # columns left (tuple of codes), right (code), support, confidence, lift, count
+              ) -> pd.DataFrame:             # left (tuple of codes), right (code), support, confidence, lift, count
     "The association rules with one item on the right, those of the highest lift first."
-    check(min_count >= 1 and max_length >= 2, f'min_count must be at least 1 and max_length 2, and they are {min_count} and {max_length}')
+    check(min_count >= 1 and max_length >= 2,
+          f'min_count must be at least 1 and max_length 2, and they are {min_count} and {max_length}')
     mine = optional('mlxtend.frequent_patterns', 'rules')
-    often, small = _check_size(x, min_count, most_pairs)
+    often, small = _frequent(x, min_count)
+    _check_pairs(small, min_count, most_pairs)
     if len(often) < 2: return pd.DataFrame(columns=COLUMNS)
     table = pd.DataFrame.sparse.from_spmatrix(small.astype(bool))
     with warnings.catch_warnings():
@@ -68,8 +75,8 @@ def find_rules(x: csr_matrix,                # (n_baskets, n_items) of 0 and 1, 
         rules = mine.association_rules(sets, metric='confidence', min_threshold=min_confidence)
     rules = rules[(rules['consequents'].map(len) == 1) & (rules['lift'] >= min_lift)]
     codes = lambda side: tuple(int(often[i]) for i in sorted(side))
-    found = pd.DataFrame({'left': rules['antecedents'].map(codes), 'right': rules['consequents'].map(lambda side: codes(side)[0]),
-                          'support': rules['support'], 'confidence': rules['confidence'], 'lift': rules['lift']})
+    found = rules[['support', 'confidence', 'lift']].assign(
+        left=rules['antecedents'].map(codes), right=rules['consequents'].map(lambda side: codes(side)[0]))[COLUMNS[:-1]]
     found['count'] = (found['support'] * x.shape[0]).round().astype(int)
     return found.sort_values(['lift', 'count', 'left', 'right'], ascending=[False, False, True, True], ignore_index=True)
 
@@ -80,18 +87,20 @@ class Rules(Recommender):
                  min_count: int = 5,           # see `find_rules`
                  max_length: int = 2,          # 3 also tries pairs on the left
                  min_confidence: float = .05,
-                 by: str = 'confidence',       # what a rule counts: 'confidence', 'lift', or 'both': confidence x log lift
+                 by: str = 'confidence',       # a rule's weight, or 'lift', or 'both': confidence x log lift
                  gap: float | None = None):    # see `baskets`
         check(by in ('confidence', 'lift', 'both'), f"by must be 'confidence', 'lift' or 'both', and is {by!r}")
-        self.min_count, self.max_length, self.min_confidence, self.by, self.gap = min_count, max_length, min_confidence, by, gap
+        self.min_count, self.max_length, self.min_confidence = min_count, max_length, min_confidence
+        self.by, self.gap = by, gap
 
     def _fit(self, train: Dataset) -> None:
         rules = find_rules(baskets(train, self.gap), self.min_count, self.max_length, self.min_confidence)
-        n, shape = rules['left'].map(len).to_numpy(int), (len(rules), train.n_items)
+        n, rule, shape = rules['left'].map(len).to_numpy(int), np.arange(len(rules)), (len(rules), train.n_items)
         flat = list(chain.from_iterable(rules['left']))
-        self.left = csr_matrix((np.ones(len(flat), np.float32), (np.repeat(np.arange(len(rules)), n), flat)), shape=shape)
-        weight = {'confidence': rules['confidence'], 'lift': rules['lift'], 'both': rules['confidence'] * np.log(rules['lift'].astype(float))}[self.by]
-        self.right = csr_matrix((weight.to_numpy(np.float32), (np.arange(len(rules)), rules['right'].to_numpy(int))), shape=shape)
+        self.left = csr_matrix((np.ones(len(flat), np.float32), (np.repeat(rule, n), flat)), shape=shape)
+        confidence, lift = (rules[column].to_numpy(float) for column in ('confidence', 'lift'))
+        weight = {'confidence': confidence, 'lift': lift, 'both': confidence * np.log(lift)}[self.by]
+        self.right = csr_matrix((weight.astype(np.float32), (rule, rules['right'].to_numpy(int))), shape=shape)
         self.numbers = rules[['support', 'confidence', 'lift']].to_numpy(np.float32)     # (n_rules, 3)
         popular = np.asarray(self.seen.sum(0), np.float32).ravel()
         self.rest = 1e-4 * popular / max(1, popular.max())
@@ -127,4 +136,5 @@ def reason(self: Rules,
     if not len(fired): return ''
     best = fired[self.right[fired][:, [item]].toarray().ravel().argmax()]
     support, confidence, lift = self.numbers[best].tolist()
-    return f'{confidence:.0%} of those who chose {" and ".join(str(titles[i]) for i in self.left[best].indices)} also chose {titles[item]}, {lift:.1f} times as many as of all'
+    chosen = ' and '.join(str(titles[i]) for i in self.left[best].indices)
+    return f'{confidence:.0%} of those who chose {chosen} also chose {titles[item]}, {lift:.1f} times as many as of all'

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from .clues import History
+from .clues import History, ancestors
 from .core import as_rng, check
-from .drift import THRESHOLD, change_scores
+from .drift import THRESHOLD, change_scores, first_alarms
 from .layers import Interests
 
 # %% ../nbs/23_early.ipynb #bdbd8060
@@ -27,8 +27,8 @@ def judge_alarms(h: History,
     late = h.time >= change[h.user]
     n_before, n_after = (np.bincount(h.user, x, minlength=h.n_users) for x in (~late, late))
     changed = np.asarray(change) <= h.time.max()
-    over, quoted = np.flatnonzero(score > threshold), changed & (n_before >= least) & (n_after >= least)
-    first = over[np.unique(h.user[over], return_index=True)[1]]                     # each user's first alarm, the only one that counts
+    quoted = changed & (n_before >= least) & (n_after >= least)
+    first = first_alarms(h, score, threshold)                                       # the only ones that count
     users = lambda rows: np.bincount(h.user[rows], minlength=h.n_users) > 0
     share = lambda x: float(x.mean()) if len(x) else np.nan
     soon = users(first[late[first] & (h.place[first] < n_before[h.user[first]] + within)])

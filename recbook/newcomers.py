@@ -52,7 +52,8 @@ def fit(self: Questionnaire,
        ) -> Questionnaire:
     "Take earlier users as hypotheses; those without interests are left out."
     known = np.flatnonzero(np.diff(profiles[-1].indptr))
-    check(len(known), 'nobody among the earlier users has an interest, so nobody can say what to ask; give the profiles of the training part')
+    check(len(known), 'nobody among the earlier users has an interest, so nobody can say what to ask; '
+                      'give the profiles of the training part')
     known = np.sort(as_rng(self.seed).permutation(known)[:self.most])
     self.origin = origin_of([*profiles, self.interests])
     self.hypotheses = [layer[known].tocsr() for layer in profiles]
@@ -116,14 +117,15 @@ def plant_friends(tastes: np.ndarray,        # (n_users, n_topics), such as worl
                  ) -> csr_matrix:            # (n_users, n_users) of 0 and 1, symmetric, no diagonal
     "A planted network of friends."
     check(0 <= homophily <= 1, f'homophily must be from 0 to 1, and is {homophily}')
-    n, rng, rows = len(tastes), as_rng(seed), unit_rows(tastes)
-    who, pairs = np.arange(n), []
-    for _ in range(n_friends if n > 1 else 0):
+    n, rng, rows, pairs = len(tastes), as_rng(seed), unit_rows(tastes), []
+    if n < 2 or n_friends < 1: return csr_matrix((n, n), dtype=np.float32)
+    who = np.arange(n)
+    for _ in range(n_friends):
         others = (who[:, None] + rng.integers(1, n, (n, met))) % n                        # never oneself
         alike = np.einsum('nd,nmd->nm', rows, rows[others]).argmax(1)
         friend = np.where(rng.random(n) < homophily, others[who, alike], others[:, 0])
         pairs += [(who, friend), (friend, who)]
-    a, b = (np.concatenate(side) if pairs else np.empty(0, int) for side in (zip(*pairs) if pairs else ((), ())))
+    a, b = np.hstack(pairs)
     return csr_matrix((np.ones(len(a), np.float32), (a, b)), shape=(n, n)).sign()
 
 # %% ../nbs/22_newcomers.ipynb #e26b26e6
@@ -132,7 +134,8 @@ def friends_vectors(vectors: np.ndarray,   # (n_users, d), one vector for each u
                     rounds: int = 1,       # 2: friends of friends as well, and so on
                    ) -> np.ndarray:        # (n_users, d) unit rows, 0 where nothing is known
     "The mean of the friends' vectors."
-    check(friends.shape == (len(vectors),) * 2, f'the network has the shape {friends.shape}, and there are {len(vectors)} vectors; give one row and column for each')
+    check(friends.shape == (len(vectors),) * 2, f'the network has the shape {friends.shape}, and there are '
+                                                f'{len(vectors)} vectors; give one row and column for each')
     check(rounds >= 1, f'rounds must be at least 1, and is {rounds}')
     own = moved = unit_rows(check_vectors(vectors))
     for step in range(rounds):

@@ -53,8 +53,8 @@ def standard(scores: np.ndarray,   # (n, n_items)
             ) -> np.ndarray:       # (n, n_items) each row with mean 0 and spread 1, or 0 where all are equal
     "Scores of any model on one scale."
     away = scores - scores.mean(1, keepdims=True)
-    spread = away.std(1, keepdims=True)
-    return np.divide(away, spread, out=np.zeros_like(away), where=spread > 1e-6)
+    spread, largest = away.std(1, keepdims=True), np.abs(scores).max(1, keepdims=True)
+    return np.divide(away, spread, out=np.zeros_like(away), where=spread > 1e-6 * largest)    # less is rounding
 
 # %% ../nbs/22_scores.ipynb #6642f1df
 def learn_weights(models: dict,            # name -> Recommender; fitted on `train` if need be
@@ -72,7 +72,8 @@ def learn_weights(models: dict,            # name -> Recommender; fitted on `tra
         if not m.fitted: m.fit(train)
     users, items, known = _candidates(train, valid, n_others, max_pairs, seed)
     scores = np.stack([_looked_up(m, users, items, even) for m in models.values()], axis=-1)
-    best = minimize(_log_loss, np.ones(len(models)), (scores, known), jac=True, method='L-BFGS-B', bounds=[(0, None)] * len(models)).x
+    best = minimize(_log_loss, np.ones(len(models)), (scores, known), jac=True, method='L-BFGS-B',
+                    bounds=[(0, None)] * len(models)).x
     return dict(zip(models, (best / best.sum() if best.any() else np.full(len(best), 1 / len(best))).tolist()))
 
 # %% ../nbs/22_scores.ipynb #80a7ae3d

@@ -14,7 +14,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from .centers import check_vectors
-from .core import as_rng, check, load_arrays, progress, save_arrays, unit_rows
+from .core import as_rng, check, load_arrays, progress, save_arrays, suggest, unit_rows
 from .data import Dataset
 from .provenance import origin_of, pack_origins, trace, unpack_origins
 from .scenes import SCENES, Scene, scene_vectors
@@ -52,27 +52,34 @@ class SceneMap:
         self.epochs, self.lr, self.good, self.max_gb, self.seed = epochs, lr, good, max_gb, seed
 
 # %% ../nbs/22_shared.ipynb #3e56a6b5
+def _stacked(vectors: dict, names: list) -> np.ndarray:
+    "(n_users, n_scenes, d) in the order of the names, zeros for a scene that is missing as a whole."
+    nothing = np.zeros_like(next(iter(vectors.values())))
+    return np.stack([np.asarray(vectors.get(s, nothing)) for s in names], axis=1)
+
 @patch
-def _stacked(self: SceneMap, vectors: dict) -> np.ndarray:
-    "(n_users, n_scenes, d), zeros for a scene that is missing as a whole."
-    shape = next(iter(vectors.values())).shape
-    return np.stack([np.asarray(vectors[s]) if s in vectors else np.zeros(shape, np.float32) for s in self.names], axis=1)
+def _tasks(self: SceneMap, train: Dataset) -> list[str]:
+    "The kinds of event that are to be predicted: those of which one at least is good enough."
+    kind = train.events['kind']
+    good = set(kind[train.events['value'] >= self.good])
+    check(good, f'no event has a value of {self.good:g} or more, so there is nothing to predict; give a smaller good')
+    return [k for k in kind.unique() if k in good]
 
 # %% ../nbs/22_shared.ipynb #689ef108
 @patch
-def _folds(self: SceneMap, train: Dataset, items: np.ndarray, encode: Callable | None) -> list[tuple]:
-    "For each fold: vectors (n, n_scenes, d) from the other folds, and what is to be predicted, (n, n_items) for each task."
+def _folds(self: SceneMap, train: Dataset, items: np.ndarray, encode: Callable | None, names: list, tasks: list) -> list:
+    "For each fold: vectors (n, n_scenes, d) from the other folds, and what to predict, (n, n_items) for each task."
     e = train.events
     pair = pd.factorize(e['user'].to_numpy('int64') * train.n_items + e['item'].to_numpy())[0]
     fold = as_rng(self.seed).integers(self.folds, size=pair.max() + 1)[pair]
     good, out = (e['value'] >= self.good).to_numpy(), []
-    self.tasks = [kind for kind in e['kind'].unique() if (good & (e['kind'] == kind)).any()]
-    check(self.tasks, f'no event has a value of {self.good:g} or more, so there is nothing to predict; give a smaller good')
     for f in range(self.folds):
         rest = train.where(fold != f)
-        targets = [train.where((fold == f) & good & (e['kind'] == kind)).matrix() for kind in self.tasks]
+        targets = [train.where((fold == f) & good & (e['kind'] == kind)).matrix() for kind in tasks]
         who = np.flatnonzero(np.diff(sum(targets).indptr))
-        if len(rest) and len(who): out.append((self._stacked(scene_vectors(rest, items, encode, self.scenes))[who], [t[who] for t in targets]))
+        if not len(rest) or not len(who): continue
+        x = _stacked(scene_vectors(rest, items, encode, self.scenes), names)[who]
+        out.append((x, [t[who] for t in targets]))
     check(out, f'{train.name} has too few events for {self.folds} folds')
     return out
 
@@ -92,20 +99,20 @@ def _loss(self: SceneMap, p: dict, x: 'torch.Tensor', targets: list, items: 'tor
     return tasks + self.shared * (p['shared'] ** 2).sum() + self.own * (p['own'] ** 2).sum()
 
 @patch
-def _checked(self: SceneMap, p: dict, x: 'torch.Tensor', chosen: 'torch.Tensor', known: 'torch.Tensor', items: 'torch.Tensor') -> float:
-    "The log loss on held-out choices, all scenes at hand, under the task that suits them best."
+def _checked(self: SceneMap, p: dict, x: 'torch.Tensor', chosen: 'torch.Tensor', known: 'torch.Tensor',
+             items: 'torch.Tensor') -> float:
+    "The log loss on held-out choices, all scenes at hand, known items left out, under the task that suits them best."
     import torch
     with torch.no_grad():
         fit = p['scale'].exp() * _mapped(x, p['shared'], p['own'], p['gates']) @ items.T
         return min(float(_surprise((fit + bias).masked_fill(known, -1e9), chosen)) for bias in p['bias'])
 
 # %% ../nbs/22_shared.ipynb #68a8d9c0
-@patch
-def _start(self: SceneMap, n_scenes: int, d: int, n_items: int) -> dict:
+def _start(n_tasks: int, n_scenes: int, d: int, n_items: int) -> dict:
     "All parameters, at the plain mean; cosines are sharpened by exp(2) to begin with."
     import torch
     p = {'shared': torch.zeros(d, d), 'own': torch.zeros(n_scenes, d, d), 'gates': torch.zeros(n_scenes),
-         'bias': torch.zeros(len(self.tasks), n_items), 'scale': torch.tensor(2.)}
+         'bias': torch.zeros(n_tasks, n_items), 'scale': torch.tensor(2.)}
     return {name: t.requires_grad_() for name, t in p.items()}
 
 # %% ../nbs/22_shared.ipynb #03b7aae2
@@ -121,7 +128,8 @@ def _train(self: SceneMap, p: dict, folds: list, items: 'torch.Tensor', valid: t
             step.step()
         self.losses.append(self._checked(p, *valid, items))
         since += 1
-        if self.losses[-1] < best: best, since, state = self.losses[-1], 0, {name: t.detach().clone() for name, t in p.items()}
+        if self.losses[-1] < best:
+            best, since, state = self.losses[-1], 0, {name: t.detach().clone() for name, t in p.items()}
         if since >= 3: break
     return state
 
@@ -137,17 +145,19 @@ def fit(self: SceneMap,
     import torch
     check(len(valid), 'the validation part is empty, so nobody can say when to stop; split with a share for validation')
     need = 4e-9 * train.n_users * train.n_items * (1 + train.events['kind'].nunique())
-    check(need <= self.max_gb, f'learning over scenes holds dense tables of all users and items, {need:.1f} GB, and max_gb is {self.max_gb:g}; '
-                               'learn from a sample of the users, or raise max_gb')
+    check(need <= self.max_gb, f'learning over scenes holds dense tables of all users and items, {need:.1f} GB, '
+                               f'and max_gb is {self.max_gb:g}; learn from a sample of the users, or raise max_gb')
     items = unit_rows(check_vectors(item_vectors, train.n_items, 'item vectors'))
     full = scene_vectors(train, item_vectors, encode, self.scenes)
-    self.names, self.losses, self.origin = list(full), [], origin_of([train, valid, *full.values()])
+    self.names, self.tasks, self.losses = list(full), self._tasks(train), []
+    self.origin = origin_of([train, valid, *full.values()])
     who, tensor = np.flatnonzero(np.diff(valid.matrix().indptr)), lambda m: torch.tensor(m.toarray())
-    folds = [(torch.tensor(x), [tensor(t) for t in targets]) for x, targets in self._folds(train, item_vectors, encode)]
-    held = torch.tensor(self._stacked(full)[who]), tensor(valid.matrix()[who]), tensor(train.matrix()[who]) > 0
-    state = torch.random.get_rng_state()
-    torch.manual_seed(self.seed)                                            # a stream of our own; the caller's goes on after
-    try: self.state = self._train(self._start(len(full), items.shape[1], len(items)), folds, torch.tensor(items), held)
+    folds = self._folds(train, item_vectors, encode, self.names, self.tasks)
+    folds = [(torch.tensor(x), [tensor(t) for t in targets]) for x, targets in folds]
+    held = torch.tensor(_stacked(full, self.names)[who]), tensor(valid.matrix()[who]), tensor(train.matrix()[who]) > 0
+    start, state = _start(len(self.tasks), len(full), items.shape[1], len(items)), torch.random.get_rng_state()
+    torch.manual_seed(self.seed)                                     # a stream of our own; the caller's goes on after
+    try: self.state = self._train(start, folds, torch.tensor(items), held)
     finally: torch.random.set_rng_state(state)
     return self
 
@@ -158,11 +168,13 @@ def vectors(self: SceneMap,
            ) -> np.ndarray:   # (n_users, d) float32
     "One unit vector for each user; 0 where nothing is known."
     import torch
-    check(hasattr(self, 'state'), 'this map of scenes has learned nothing yet; call fit(train, valid, item_vectors) first')
-    x = self._stacked(scenes)
-    check(x.shape[2] == len(self.state['shared']), f'vectors of {x.shape[2]} numbers for a map of {len(self.state["shared"])}; use the same encoder')
-    with torch.no_grad(): v = _mapped(torch.tensor(x), *(self.state[name].detach() for name in ('shared', 'own', 'gates'))).numpy()
-    return trace(unit_rows(v), self, *scenes.values())
+    check(hasattr(self, 'state'), 'this map of scenes has learned nothing yet; call fit(train, valid, item_vectors)')
+    check(scenes, 'there is no scene to make vectors of; give those of scene_vectors(train, item_vectors)')
+    for s in scenes: check(s in self.names, f'the map has learned no scene {s!r}; {suggest(s, self.names)}')
+    x, dim = _stacked(scenes, self.names), len(self.state['shared'])
+    check(x.shape[2] == dim, f'vectors of {x.shape[2]} numbers for a map of {dim}; use the same encoder')
+    with torch.no_grad(): v = _mapped(torch.tensor(x), *(self.state[n].detach() for n in ('shared', 'own', 'gates')))
+    return trace(unit_rows(v.numpy()), self, *scenes.values())
 
 @patch(as_prop=True)
 def weights(self: SceneMap) -> dict[str, float]:
@@ -176,8 +188,9 @@ def save(self: SceneMap, folder: str | Path) -> None:
     "Write a folder, replaced as a whole if it exists."
     check(hasattr(self, 'state'), 'this map of scenes has learned nothing yet; call fit before save')
     labels, known = pack_origins({'map': self.origin})
-    settings = {name: getattr(self, name) for name in ('scenes', 'shared', 'own', 'drop', 'folds', 'epochs', 'lr', 'good', 'max_gb', 'seed')}
-    meta = {'settings': settings, 'learned': {name: getattr(self, name) for name in ('names', 'tasks', 'losses')}, 'origins': known}
+    given = ('scenes', 'shared', 'own', 'drop', 'folds', 'epochs', 'lr', 'good', 'max_gb', 'seed')
+    settings, learned = ({name: getattr(self, name) for name in names} for names in (given, ('names', 'tasks', 'losses')))
+    meta = {'settings': settings, 'learned': learned, 'origins': known}
     save_arrays(folder, 'SceneMap', {name: t.detach().numpy() for name, t in self.state.items()} | labels, meta)
 
 @patch(cls_method=True)
