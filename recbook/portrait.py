@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from .canvas import plain
+from .canvas import counted, plain
 from .core import check
 from .data import Dataset
 from .interests import InterestPoint, interest_points
 from .layers import Interests, strongest
-from .pictures import broad_above, node_colors
+from .pictures import broad_above, check_catalogue, node_colors
 
 # %% ../nbs/24_portrait.ipynb #acdbce08
 def effective_number(weights: np.ndarray,   # (n,) 0 or more
@@ -49,9 +49,11 @@ def name_segments(tree: Interests,
                   segments: np.ndarray,    # (n_users,) from `user_segments`; -1 for none
                  ) -> list[str]:           # one for each segment
     "What the members of each segment like more than others do: one broad interest, or two if the second is half as strong."
+    n = len(tree.names[0])
+    check(layer.shape[1] == n, f'name_segments takes the broad layer, of {counted(n, "node")}, and got one of {layer.shape[1]}')
     known = np.diff(layer.indptr) > 0
     check(len(segments) == layer.shape[0], f'{len(segments)} segments for {layer.shape[0]} users; give one for each')
-    average, names = np.asarray(layer[known].mean(axis=0)).ravel(), []
+    average, names = np.asarray(layer[known].mean(axis=0)).ravel() if known.any() else np.zeros(n), []
     for s in range(int(np.max(segments, initial=-1)) + 1):
         own = known & (np.asarray(segments) == s)
         above = np.asarray(layer[own].mean(axis=0)).ravel() - average if own.any() else 0 * average
@@ -74,6 +76,7 @@ def top_interests(tree: Interests,
                   top: int = 4,         # nodes of each layer
                  ) -> pd.DataFrame:     # layer, node, name, share, low, high; heaviest first on each layer
     "The strongest interests of a user on every layer, and between which values their true shares lie."
+    check_catalogue(tree, train.n_items)
     items, weights = _user_items(train, user)
     everything = train.matrix(values=True).sum(axis=0)
     parts = []
@@ -84,9 +87,9 @@ def top_interests(tree: Interests,
         everybody = np.asarray(everything @ layer).ravel()
         node = np.argsort(-share, kind='stable')[:top]
         node = node[share[node] > 0]
-        bounds = share_interval(share[node], effective_number(weights[told]), everybody[node] / max(everybody.sum(), 1e-12))
-        parts.append(pd.DataFrame({'layer': l, 'node': node, 'name': [tree.names[l][k] for k in node], 'share': share[node],
-                                   'low': bounds[:, 0], 'high': bounds[:, 1]}))
+        low, high = share_interval(share[node], effective_number(weights[told]), everybody[node] / max(everybody.sum(), 1e-12)).T
+        names = [tree.names[l][k] for k in node]
+        parts.append(pd.DataFrame({'layer': l, 'node': node, 'name': names, 'share': share[node], 'low': low, 'high': high}))
     return pd.concat(parts, ignore_index=True)
 
 # %% ../nbs/24_portrait.ipynb #3987b6ba
@@ -119,8 +122,10 @@ def _layer_boxes(tree: Interests, found: pd.DataFrame) -> str:   # found: from `
 
 # %% ../nbs/24_portrait.ipynb #7fc6e669
 def sureness(found: pd.DataFrame,   # from `top_interests`
+             n_broad: int,          # broad nodes of the tree
             ) -> str:
     "How far to trust the shares, in words."
+    if n_broad == 1: return 'only one interest exists'
     wide = (found['high'] - found['low'])[found['layer'] == 0].max() if len(found) else 1
     return 'quite sure' if wide < .15 else 'roughly right' if wide < .35 else 'a first guess'
 
@@ -132,7 +137,7 @@ def _point_box(tree: Interests, points: Sequence[InterestPoint], titles: list) -
     colors = [node_colors(tree)[0][b] for b in broad_above(tree)[-1]]
     rows = [f'<div style="margin:4px 0"><span style="color:{colors[n] if n >= 0 else "#bbbbbb"}">&#9679;</span> '
             f'<b>{plain(tree.names[-1][n] if n >= 0 else "interest")}</b>, {p.weight:.0%} ± {p.error:.0%} of the weight, '
-            f'{len(p.members)} items; most typical: <i>{plain(titles[p.medoid])}</i></div>' for p, n in zip(points, node)]
+            f'{counted(len(p.members), "item")}; most typical: <i>{plain(titles[p.medoid])}</i></div>' for p, n in zip(points, node)]
     return _box('clear interests', ''.join(rows), wide=320)
 
 # %% ../nbs/24_portrait.ipynb #c8e354d7
@@ -157,9 +162,15 @@ class Card:
 _FRAME = ('font:14px/1.45 sans-serif;color:#222222;background:#ffffff;border:1px solid #cccccc;border-radius:8px;'
           'padding:12px 16px;margin:8px 0;max-width:820px')
 
-def _counted(n_events: int, n_items: int) -> str:
-    "How much the card was made of."
-    return f'{n_events:,} event{"" if n_events == 1 else "s"} with {n_items:,} item{"" if n_items == 1 else "s"}'
+def _inside(tree: Interests, train: Dataset, user: int, found: pd.DataFrame, vectors: np.ndarray, recent: int) -> tuple[str, str]:
+    "How much is known, in words, and the boxes of the card."
+    items, weights = _user_items(train, user)
+    last = _event_box(train, user, recent) if len(items) else ''
+    if not len(found):
+        said = 'no item of this user has a text, so no interest is known' if len(items) else 'nothing is known of this user yet'
+        return said, _box('interests', f'<div>{said}</div>') + last
+    points, titles = interest_points(vectors[items], weights), train.items['title'].iloc[items].tolist()
+    return sureness(found, len(tree.names[0])), _layer_boxes(tree, found) + _point_box(tree, points, titles) + last
 
 # %% ../nbs/24_portrait.ipynb #6b703437
 def user_card(tree: Interests,
@@ -171,18 +182,11 @@ def user_card(tree: Interests,
               recent: int = 5,              # events shown
              ) -> Card:
     "What is known of one user, and how surely, on one card."
-    items, weights = _user_items(train, user)
     check(len(item_vectors) == train.n_items, f'{len(item_vectors)} item vectors for {train.n_items} items; give one for each')
-    found, name = top_interests(tree, train, user, top), str(train.users['id'].iloc[user])
-    head = f'<div style="font-size:18px;font-weight:bold">User {plain(name)}</div>'
-    told = [f'segment: {plain(segment)}'] * bool(segment) + [_counted((train.events['user'] == user).sum(), len(items))]
-    if not len(found):
-        said = 'no item of this user has a text, so no interest is known' if len(items) else 'nothing is known of this user yet'
-        body = _box('interests', f'<div>{said}</div>') + (_event_box(train, user, recent) if len(items) else '')
-    else:
-        said, titles = sureness(found), train.items['title'].iloc[items].tolist()
-        points = interest_points(np.asarray(item_vectors)[items], weights)
-        body = _layer_boxes(tree, found) + _point_box(tree, points, titles) + _event_box(train, user, recent)
-    told = ' · '.join(told + [said])
-    html = f'<div style="{_FRAME}">{head}<div>{told}</div><div style="display:flex;flex-wrap:wrap">{body}</div></div>'
-    return Card(html, f'Card of user {name}: {told}')
+    found = top_interests(tree, train, user, top)
+    said, boxes = _inside(tree, train, user, found, np.asarray(item_vectors), recent)
+    name, own = str(train.users['id'].iloc[user]), train.events[train.events['user'] == user]
+    made_of = f'{counted(len(own), "event")} with {counted(own["item"].nunique(), "item")}'
+    told = ' · '.join([f'segment: {plain(segment)}'] * bool(segment) + [made_of, said])
+    head = f'<div style="font-size:18px;font-weight:bold">User {plain(name)}</div><div>{told}</div>'
+    return Card(f'<div style="{_FRAME}">{head}<div style="display:flex;flex-wrap:wrap">{boxes}</div></div>', f'Card of user {name}: {told}')

@@ -6,7 +6,8 @@ import zipfile
 import pytest
 from conftest import recbook
 
-TITLES = 'red fox,blue whale,old oak,green tea,black tea,white wine,gold ring,iron gate,stone bridge,paper boat,glass bell,wool hat'.split(',')
+TITLES = ('red fox,blue whale,old oak,green tea,black tea,white wine,gold ring,iron gate,stone bridge,'
+          'paper boat,glass bell,wool hat').split(',')
 LOG = 'user,item,value,time,title\n' + ''.join(
     f'u{u},i{(i := (u * 3 + j * j) % 12)},{1 + (u + j) % 5},{100 * u + j},{TITLES[i]}\n' for u in range(30) for j in range(8))
 
@@ -61,7 +62,8 @@ def test_a_board_with_controls(log):
 
 
 def test_recommend_with_reasons(log):
-    done = recbook('recommend', '--data', 'log.csv', '--user', 'u3', '--k', '3', '--explain', '--encoder', 'tfidf', '--json', 'r.json', cwd=log)
+    done = recbook('recommend', '--data', 'log.csv', '--user', 'u3', '--k', '3', '--explain', '--encoder', 'tfidf',
+                   '--json', 'r.json', cwd=log)
     assert done.returncode == 0, done.stderr
     result = json.loads((log/'r.json').read_text())
     assert len(result['items']) == 3
@@ -95,7 +97,43 @@ def test_unknown_names(log):
     complains(recbook('dmeo', cwd=log), 'dmeo')
 
 
-@pytest.mark.parametrize('k', ['0', '-3', 'ten', ''])
+def test_layers_of_a_file(log):
+    done = recbook('layers', '--data', 'log.csv', '--encoder', 'tfidf', '--user', 'u3', '--out', 'tree', '--pictures', 'page.HTML',
+                   '--json', 'r.json', cwd=log)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((log/'r.json').read_text())
+    assert result['user'] == 'u3' and all(result['interests'].values()) and len(result['nodes']) > 1
+    assert (log/'tree'/'meta.json').is_file() and 'Card of' not in done.stdout and 'User u3' in (log/'page.HTML').read_text()
+
+
+def test_layers_of_one_who_liked_nothing(log):
+    (log/'log.csv').write_text(LOG + 'sad,i0,1,9999,red fox\n')
+    done = recbook('layers', '--data', 'log.csv', '--encoder', 'tfidf', '--user', 'sad', cwd=log)
+    assert done.returncode == 0, done.stderr
+    assert 'nothing liked by sad' in done.stdout and 'try --min-value' in done.stdout and 'weight' not in done.stdout
+
+
+@pytest.mark.parametrize('sizes', ['²', ',', '0', '5,5', '8,4', '8,four'])
+def test_layers_of_bad_sizes(log, sizes):
+    done = recbook('layers', '--data', 'log.csv', '--sizes', sizes, cwd=log)
+    complains(done, '--sizes takes whole numbers that grow')
+    assert 'encode' not in done.stderr
+
+
+@pytest.mark.parametrize('option, path, part', [
+    ('--out', 'log.csv', 'it is a file, and --out takes a folder'), ('--out', 'log.csv/tree', 'cannot write log.csv/tree'),
+    ('--out', 'mine', 'holds other files, which would be lost'), ('--pictures', 'log.csv/page.html', 'give --pictures another place'),
+    ('--json', 'mine', 'it is a folder, and --json takes a file')])
+def test_layers_tries_its_targets_before_the_work(log, option, path, part):
+    (log/'mine').mkdir()
+    (log/'mine'/'letter.txt').write_text('keep me')
+    done = recbook('layers', '--data', 'log.csv', '--encoder', 'tfidf', option, path, cwd=log)
+    complains(done, part)
+    assert 'encode' not in done.stderr and (log/'mine'/'letter.txt').read_text() == 'keep me'
+    assert {p.name for p in log.iterdir()} == {'log.csv', 'mine'}
+
+
+@pytest.mark.parametrize('k', ['0', '-3', 'ten', '', '²', '--3'])
 def test_bad_k(log, k):
     complains(recbook('demo', '--k', k, cwd=log), '--k')
 
@@ -124,7 +162,8 @@ def test_a_truncated_zip(tmp_path):
 
 def test_an_unwritable_cache(log):
     (log/'file').write_text('')
-    complains(recbook('recommend', '--data', 'log.csv', '--user', 'u3', '--model', 'content', cwd=log, RECBOOK_CACHE=str(log/'file'/'cache')), 'RECBOOK_CACHE')
+    cache = str(log/'file'/'cache')
+    complains(recbook('recommend', '--data', 'log.csv', '--user', 'u3', '--model', 'content', cwd=log, RECBOOK_CACHE=cache), 'RECBOOK_CACHE')
 
 
 def test_no_network(tmp_path):

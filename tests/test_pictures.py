@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from recbook.canvas import picture_html, save_html, still_png
+from recbook.core import RecbookError
 from recbook.data import Dataset
 from recbook.layers import Interests
 from recbook.pictures import MOST_DOTS, WEBGL, interest_map, interest_sunburst, mark_user
@@ -37,8 +38,9 @@ def tree() -> Interests:
 
 @pytest.fixture(scope='module')
 def log() -> Dataset:
-    events = pd.DataFrame({'user': ['ann', 'ann', 'ann', 'ann', 'bob'], 'item': ['i0', 'i1', 'i6', 'i7', 'i7'], 'value': 4., 'kind': 'review',
-                           'time': [1_704_067_200 + 86_400 * d for d in (0, 10, 60, 70, 5)], 'text': ['', EVIL, '', '好', EVIL]})
+    events = pd.DataFrame({'user': ['ann', 'ann', 'ann', 'ann', 'bob'], 'item': ['i0', 'i1', 'i6', 'i7', 'i7'],
+                           'time': [1_704_067_200 + 86_400 * d for d in (0, 10, 60, 70, 5)],
+                           'text': ['', EVIL, '', '好', EVIL], 'value': 4., 'kind': 'review'})
     return Dataset.from_frame(events, pd.DataFrame({'id': [f'i{i}' for i in range(8)], 'title': TITLES}),
                               pd.DataFrame({'id': ['ann', 'bob', 'cy']}), keep_all=True)
 
@@ -146,6 +148,15 @@ def test_sunburst_and_river(tree, log, tmp_path):
 
 
 @browser
+def test_siblings_in_the_river_bear_their_names(tree, log, tmp_path):
+    told = look(saved(interest_stream(tree, interest_flow(tree, log, 0, layer=1), layer=1), tmp_path), tmp_path, DRAWN, '''
+        return {names: [...document.querySelectorAll('.annotation-text')].map(t => t.textContent),
+                legend: [...document.querySelectorAll('.legendtext')].map(t => t.textContent)};''')
+    assert harmless(told) and len(told['names']) >= 2
+    assert all(any(full.startswith(name) for full in told['legend']) for name in told['names'])
+
+
+@browser
 def test_many_dots_go_to_the_graphics_card(tree, tmp_path):
     many = Interests(sizes=(2, 4)).fit(TOY, TITLES)
     many.items = tree.assign(np.repeat(TOY, WEBGL // 8 + 1, axis=0))
@@ -174,7 +185,7 @@ def test_a_card_runs_nothing(tree, log, tmp_path):
     assert harmless(told) and told['images'] == 0 and told['scripts'] == 2
     careless = look(f'<!doctype html><html><head></head><body>{EVIL}</body></html>', tmp_path, 'window.ran', 'return {}')
     assert careless['ran'] and told['ran'] is False                           # what runs is noticed
-    assert EVIL in told['text'] and '好' in told['text'] and 'no clear interest' in told['text'] and 'nothing is known' in told['text']
+    assert all(part in told['text'] for part in (EVIL, '好', 'no clear interest', 'nothing is known'))
 
 
 @pytest.fixture(scope='module')
@@ -183,15 +194,17 @@ def chapter(tree) -> str:
     from base64 import b64encode
     fig = interest_map(tree, TOY, TITLES)
     image = b64encode(still_png(fig)).decode()
-    return ('<!doctype html><html><head></head><body><img id="other" width="99" src="data:image/png;base64,' + image + '"><div class="cell">'
-            f'<div class="cell-output"><figure class="figure"><img id="still" width="300" src="data:image/png;base64,{image}"></figure></div>'
+    source = f'src="data:image/png;base64,{image}"'
+    return (f'<!doctype html><html><head></head><body><img id="other" width="99" {source}><div class="cell">'
+            f'<div class="cell-output"><figure class="figure"><img id="still" width="300" {source}></figure></div>'
             f'<div class="cell-output">{picture_html(fig)}</div></div></body></html>')
 
 
 ASKED = "document.querySelector('script[integrity], script[src^=data]')"
 STATE = '''await new Promise(go => setTimeout(go, 1000));
-          return {still: getComputedStyle(document.querySelector('#still').closest('figure')).display,
-                   other: getComputedStyle(document.querySelector('#other')).display, drawn: document.querySelectorAll('.js-plotly-plot').length};'''
+          const shown = node => getComputedStyle(node).display;
+          return {still: shown(document.querySelector('#still').closest('figure')), other: shown(document.querySelector('#other')),
+                  drawn: document.querySelectorAll('.js-plotly-plot').length};'''
 
 
 @browser
@@ -217,10 +230,27 @@ def test_a_changed_program_is_refused(chapter, tmp_path):
     assert look(re.sub(r"integrity: '[^']*', ", '', changed), tmp_path, 'window.ran', STATE)['ran']     # without it, it would run
 
 
+def test_two_nodes_nine_ids_apart_look_different_everywhere(log):
+    late = Interests(sizes=(2, 4)).fit(TOY, TITLES[:7] + ['sailing wind'])
+    late.ids = [np.array([0, 9]), late.ids[1]]                                # as after some refits
+    dots, rings = interest_map(late, TOY, TITLES), interest_sunburst(late, TITLES)
+    river = interest_stream(late, interest_flow(late, log, 0))
+    assert len({t.marker.color for t in dots.data}) == len(set(rings.data[0].marker.colors[:2])) == 2
+    assert len({t.fillcolor for t in river.data[1:]}) == 2
+    assert all(color in user_card(late, log, 0, TOY).html for color in {t.marker.color for t in dots.data})
+
+
+def test_a_log_of_another_catalogue_gets_a_sentence(log):
+    few = Interests(sizes=(2,)).fit(TOY[:7], TITLES[:7])
+    for draw in (lambda: interest_flow(few, log, 0), lambda: user_card(few, log, 0, TOY)):
+        with pytest.raises(RecbookError, match='the tree has 7 items and the log 8'): draw()
+
+
 def test_one_item_one_node_no_text_no_event():
     one = Interests().fit(TOY[:1], ['bread'])
     log = Dataset.from_frame(pd.DataFrame({'user': ['u'], 'item': ['i'], 'time': [0], 'value': [1.]}))
-    figures = [interest_map(one, np.zeros((1, 2)), [EVIL]), interest_sunburst(one, [EVIL]), interest_stream(one, interest_flow(one, log, 0)),
-               interest_map(one, np.full((1, 2), np.nan), ['']), interest_stream(one, interest_flow(one, log, 0) * 0)]
+    flow = interest_flow(one, log, 0)
+    figures = [interest_map(one, np.zeros((1, 2)), [EVIL]), interest_map(one, np.full((1, 2), np.nan), ['']),
+               interest_sunburst(one, [EVIL]), interest_stream(one, flow), interest_stream(one, flow * 0)]
     for fig in figures: assert still_png(fig)[:4] == b'\x89PNG' and '<img' not in picture_html(fig)
     assert user_card(one, log, 0, TOY[:1]).html.count('100%') >= 1
