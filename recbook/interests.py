@@ -62,7 +62,8 @@ class InterestPoint:
     name: str = ''        # keywords; see `name_points`
 
     def __repr__(self) -> str:
-        return f'{self.name or "interest"}: {self.weight:.0%} ± {self.error:.0%} of the weight, {len(self.members)} items, cohesion {self.cohesion:.2f}'
+        share = f'{self.weight:.0%} ± {self.error:.0%} of the weight'
+        return f'{self.name or "interest"}: {share}, {len(self.members)} items, cohesion {self.cohesion:.2f}'
 
 # %% ../nbs/20_interests.ipynb #17da527a
 def _cohesion(vectors: np.ndarray) -> float:
@@ -89,27 +90,7 @@ def share_error(share: np.ndarray,   # observed shares, 0 to 1
     a, b = n * share + .5, n * (1 - share) + .5
     return np.sqrt(a * b / ((a + b) ** 2 * (a + b + 1)))
 
-# %% ../nbs/20_interests.ipynb #c07f9a26
-def interest_points(vectors: np.ndarray,          # (n, d), of one user's items or sentences
-                    weights: np.ndarray | None = None,   # (n,) how much each counts, such as stars; None for all alike
-                    max_points: int = 5,          # a list that a person reads at one glance
-                    min_cohesion: float = .3,     # under this mean cosine a group is no taste (MiniLM gives unrelated texts about 0.1)
-                    min_silhouette: float = .1,   # under this, one group explains the vectors as well as several
-                    divide: Callable | None = None,   # (vectors, weights) -> labels, -1 for none; None for the book's own way
-                   ) -> list[InterestPoint]:
-    "The separate tastes of one user, the heaviest first; an empty list where there is no clear interest."
-    vectors = unit_rows(check_vectors(vectors))
-    weights = np.ones(len(vectors)) if weights is None else np.asarray(weights, dtype=float)
-    check(len(weights) == len(vectors) and (weights >= 0).all(), 'weights: give one number, 0 or more, for each vector')
-    check(max_points >= 1, f'max_points must be at least 1, and is {max_points}')
-    rows = np.flatnonzero(vectors.any(1) & (weights > 0))
-    if len(rows) < 2: return []
-    if divide is None: labels = _groups(vectors[rows], weights[rows], max_points, min_silhouette)
-    else: labels = np.asarray(divide(vectors[rows], weights[rows]))
-    groups = [rows[labels == g] for g in range(labels.max() + 1)]
-    points = [_point(vectors, weights, members) for members in (_near(vectors, weights, m, min_cohesion) for m in groups) if len(members) > 1]
-    return sorted((p for p in points if p.cohesion >= min_cohesion), key=lambda p: -p.weight)
-
+# %% ../nbs/20_interests.ipynb #11c95673
 def _near(vectors: np.ndarray, weights: np.ndarray, members: np.ndarray, cohesion: float) -> np.ndarray:
     "The members without those that are further from the center than one is, on average, in a group of the least cohesion."
     center = unit_rows((weights[members] @ vectors[members])[None])[0]
@@ -122,6 +103,29 @@ def _point(vectors: np.ndarray, weights: np.ndarray, members: np.ndarray) -> Int
     share = float(weights[members].sum() / weights.sum())
     return InterestPoint(center, members, share, int(members[(own @ center).argmax()]), _cohesion(own),
                          float(share_error(share, weights.sum() ** 2 / (weights ** 2).sum())))
+
+# %% ../nbs/20_interests.ipynb #c07f9a26
+def interest_points(vectors: np.ndarray,          # (n, d), of one user's items or sentences
+                    weights: np.ndarray | None = None,   # (n,) how much each counts, such as stars; None for all alike
+                    max_points: int = 5,          # a list that a person reads at one glance
+                    min_cohesion: float = .3,     # under this mean cosine a group is no taste (in MiniLM, unrelated texts have 0.1)
+                    min_silhouette: float = .1,   # under this, one group explains the vectors as well as several
+                    divide: Callable | None = None,   # (vectors, weights) -> labels, -1 for none; None for the book's own way
+                   ) -> list[InterestPoint]:
+    "The separate tastes of one user, the heaviest first; an empty list where there is no clear interest."
+    vectors = unit_rows(check_vectors(vectors))
+    weights = np.ones(len(vectors)) if weights is None else np.asarray(weights, dtype=float)
+    check(len(weights) == len(vectors) and (weights >= 0).all(), 'weights: give one number, 0 or more, for each vector')
+    check(max_points >= 1, f'max_points must be at least 1, and is {max_points}')
+    rows = np.flatnonzero(vectors.any(1) & (weights > 0))
+    if len(rows) < 2: return []
+    if divide is None: labels = _groups(vectors[rows], weights[rows], max_points, min_silhouette)
+    else: labels = np.asarray(divide(vectors[rows], weights[rows]))
+    check(labels.shape == rows.shape, f'divide gave labels of shape {labels.shape} for {len(rows)} vectors; one for each, -1 for none')
+    groups = [rows[labels == g] for g in range(labels.max() + 1)]
+    groups = [_near(vectors, weights, members, min_cohesion) for members in groups]
+    points = [_point(vectors, weights, members) for members in groups if len(members) > 1]
+    return sorted((p for p in points if p.cohesion >= min_cohesion), key=lambda p: -p.weight)
 
 # %% ../nbs/20_interests.ipynb #470ed2f3
 def name_points(points: list[InterestPoint],   # of one user

@@ -45,6 +45,10 @@ class Interests:
         if not hasattr(self, 'centroids'): return 'Interests (not fitted)'
         return f'Interests: {" > ".join(map(str, map(len, self.centroids)))} nodes for {self.items[0].shape[0]:,} items'
 
+    def _fitted(self) -> None:
+        "An error, if there is no tree yet."
+        check(hasattr(self, 'centroids'), 'this tree of interests is not fitted; call fit(item_vectors, item_texts) first')
+
 # %% ../nbs/21_layers.ipynb #c18c7090
 @patch
 def _center(self: Interests, vectors: np.ndarray) -> np.ndarray:
@@ -74,6 +78,21 @@ def unique_names(words: list, n: int = 3) -> list[str]:
         names[i] = next(name for name in [names[i], *longer] if name not in names[:i])
     return names
 
+# %% ../nbs/21_layers.ipynb #cabf8835
+@patch
+def _name(self: Interests, vectors: np.ndarray, texts: list) -> list[list[str]]:   # vectors: centred
+    "Names of all layers: fine ones by class TF-IDF, those above by the words that point to their centroids."
+    from sklearn.feature_extraction.text import CountVectorizer
+    fine = unique_names(keywords(texts, strongest(self.items[-1]), n_groups=len(self.centroids[-1]), n=8))
+    if len(self.centroids) == 1: return [fine]
+    counter = CountVectorizer(analyzer=partial(tokens, stop=True), binary=True, dtype=np.float32)
+    wordless = not any(tokens(t, stop=True) for t in texts)
+    holds = counter.fit_transform(['interest'] * len(texts) if wordless else texts)      # (n_items, n_words)
+    words = counter.get_feature_names_out()
+    means = (holds.T @ vectors) / (np.asarray(holds.sum(0)).T + 5)             # held back: as if 5 more texts had a zero vector
+    best = [np.argsort(-(means @ c.T), axis=0, kind='stable')[:6].T for c in self.centroids[:-1]]
+    return [unique_names([[str(w) for w in words[row]] for row in layer]) for layer in best] + [fine]
+
 # %% ../nbs/21_layers.ipynb #4db11b26
 @patch
 def fit(self: Interests,
@@ -94,20 +113,6 @@ def fit(self: Interests,
     self.items = self.assign(item_vectors)
     self.names = self._name(centred, item_texts)
     return self
-
-@patch
-def _name(self: Interests, vectors: np.ndarray, texts: list) -> list[list[str]]:   # vectors: centred
-    "Names of all layers: fine ones by class TF-IDF, those above by the words that point to their centroids."
-    from sklearn.feature_extraction.text import CountVectorizer
-    fine = unique_names(keywords(texts, strongest(self.items[-1]), n_groups=len(self.centroids[-1]), n=8))
-    if len(self.centroids) == 1: return [fine]
-    counter = CountVectorizer(analyzer=partial(tokens, stop=True), binary=True, dtype=np.float32)
-    wordless = not any(tokens(t, stop=True) for t in texts)
-    holds = counter.fit_transform(['interest'] * len(texts) if wordless else texts)      # (n_items, n_words)
-    words = counter.get_feature_names_out()
-    means = (holds.T @ vectors) / (np.asarray(holds.sum(0)).T + 5)             # held back: as if 5 more texts had a zero vector
-    best = [np.argsort(-(means @ c.T), axis=0, kind='stable')[:6].T for c in self.centroids[:-1]]
-    return [unique_names([[str(w) for w in words[row]] for row in layer]) for layer in best] + [fine]
 
 # %% ../nbs/21_layers.ipynb #830ed977
 def _soft(cosines: Any,          # (n, k) tensor
@@ -134,7 +139,7 @@ def assign(self: Interests,
           ) -> list[csr_matrix]:      # one (n, n_nodes) for each layer, rows sum to 1 or are empty
     "Which interests each vector has, on every layer; a zero vector has none."
     import torch
-    check(hasattr(self, 'centroids'), 'this tree of interests is not fitted; call fit(item_vectors, item_texts) first')
+    self._fitted()
     source, vectors = vectors, check_vectors(vectors)
     check(vectors.shape[1] == len(self.mean), f'vectors of {vectors.shape[1]} numbers for a tree of {len(self.mean)}; use the same encoder')
     fine = torch.from_numpy(np.ascontiguousarray(self.centroids[-1].T))
@@ -161,6 +166,7 @@ def strongest(layer: csr_matrix,   # (n, n_nodes)
 @patch
 def tree(self: Interests) -> pd.DataFrame:   # columns layer, node, parent, name, size
     "All nodes, broad first; `size` counts the items for which the node is the strongest, `parent` is -1 at the top."
+    self._fitted()
     parts = []
     for l, (names, parents, items) in enumerate(zip(self.names, self.parents, self.items)):
         size = np.bincount(strongest(items) + 1, minlength=len(names) + 1)[1:]
@@ -170,6 +176,7 @@ def tree(self: Interests) -> pd.DataFrame:   # columns layer, node, parent, name
 @patch
 def path(self: Interests, item: int) -> list[str]:   # item code
     "The names from the broad layer to the item's strongest fine node; empty for an item without text."
+    self._fitted()
     node, names = strongest(self.items[-1][[item]])[0], []
     for l in range(len(self.names) - 1, -1, -1):
         if node < 0: return []
@@ -193,10 +200,11 @@ def profile(self: Interests,
             keep: int = 10,                      # most nodes of a user on a layer
            ) -> list[csr_matrix]:                # one (n_users, n_nodes) for each layer, rows sum to 1 or are empty
     "The interests of each user: the sum of those of their items."
-    check(hasattr(self, 'items'), 'this tree of interests is not fitted; call fit(item_vectors, item_texts) first')
+    self._fitted()
     n_items = self.items[0].shape[0]
     check(chosen.shape[1] == n_items, f'the matrix has {chosen.shape[1]} items and the tree {n_items}; use the same data set for both')
-    check(chosen.nnz == 0 or chosen.data.min() >= 0, 'the matrix holds negative values; take the positive ones, as in train.positives(4).matrix()')
+    check(chosen.nnz == 0 or chosen.data.min() >= 0,
+          'the matrix holds negative values; take the positive ones, as in train.positives(4).matrix()')
     layers = [_heaviest(chosen @ items, keep) for items in self.items]
     chose = Origin(chosen.sign().tocsr())
     if vectors is None: return [trace(layer, chose, self) for layer in layers]
@@ -212,6 +220,7 @@ def layer_scores(self: Interests,
                  weights: tuple | None = None,    # of the layers, broad first; None for the same for all
                 ) -> np.ndarray:                  # (len(users), n_items) float32
     "The weighted sum over layers of what a user's and an item's lists share."
+    self._fitted()
     weights = np.full(len(self.items), 1 / len(self.items)) if weights is None else weights
     check(len(weights) == len(self.items), f'{len(weights)} weights for {len(self.items)} layers; give one for each')
     total = sum(w * (u[users] @ items.T) for w, u, items in zip(weights, user_layers, self.items))
@@ -235,6 +244,7 @@ def reason(self: Interests,
            item: int,           # item code
           ) -> str:
     "Why this item for this user, in words: the strongest interest that both have, on the finest layer possible."
+    self._fitted()
     if not user_layers[0][[user]].nnz: return 'nothing is known about you yet'
     for l in range(len(self.items) - 1, -1, -1):
         shared = user_layers[l][[user]].multiply(self.items[l][[item]]).tocsr()
@@ -259,20 +269,21 @@ def _grower(grow: Callable) -> str:
 def _found(name: str) -> Callable:
     "The way to grow a tree with this name; one of the reader's own has to be given again before a refit."
     if name.startswith('recbook.'): return getattr(import_module(name.partition(':')[0]), name.partition(':')[2])
-    def lost(*args: Any) -> None: check(False, 'this tree was grown by a function of your own, which is not saved; set tree.grow before fit')
+    def lost(*args: Any) -> None:
+        check(False, 'this tree was grown by a function of your own, which is not saved; set tree.grow before fit')
     return lost
 
 # %% ../nbs/21_layers.ipynb #df4951c3
 @patch
 def save(self: Interests, folder: str | Path) -> None:
     "Save the tree as a folder of JSON and plain arrays."
-    check(hasattr(self, 'items'), 'this tree of interests is not fitted, so there is nothing to save')
+    self._fitted()
     labels, known = pack_origins({'tree': self.origin})
     arrays = {'mean': self.mean} | labels
     for l in range(len(self.names)):
         arrays |= {f'{part}{l}': getattr(self, part)[l] for part in ('centroids', 'parents', 'ids', 'items')}
-    save_arrays(folder, 'Interests', arrays, {'names': self.names, 'sizes': self.sizes, 'top': self.top,
-                                              'temperature': self.temperature, 'seed': self.seed, 'grow': _grower(self.grow), 'used': self.used, 'origins': known})
+    meta = {part: getattr(self, part) for part in ('names', 'sizes', 'top', 'temperature', 'seed', 'used')}
+    save_arrays(folder, 'Interests', arrays, meta | {'grow': _grower(self.grow), 'origins': known})
 
 @patch(cls_method=True)
 def load(cls: Interests, folder: str | Path) -> Interests:

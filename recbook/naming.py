@@ -69,8 +69,8 @@ EMPTY = frozenset('group groups item items other others misc miscellaneous vario
 def sensible(name: str) -> bool:
     "Whether it can be a name: one to six words that are no code, at least one of which says something."
     words = name.replace('/', ' / ').split() if ' ' in name else [name]
-    return (bool(name) and len(words) <= 6 and len(name) <= (60 if name.isascii() else 24) and any(c.isalpha() for c in name)
-            and not set(name) & set('<>{}[]|\\"\n') and any(w.lower().strip('.,:;()') not in EMPTY for w in words))
+    return (len(words) <= 6 and len(name) <= (60 if name.isascii() else 24) and not set(name) & set('<>{}[]|\\"\n')
+            and any(any(map(str.isalpha, w)) and w.lower().strip('.,:;()') not in EMPTY for w in words))
 
 # %% ../nbs/21_naming.ipynb #93ebfb10
 def distinct(names: Sequence[str],     # wished for, in order of the nodes
@@ -90,7 +90,7 @@ def leads_back(interests: Interests,
                layer: int,
                names: Sequence[str],   # one for each node of the layer
                encoder: Any,           # the one that made the item vectors
-              ) -> np.ndarray:         # (n_nodes,) how many other nodes are nearer to the name than its own
+              ) -> np.ndarray:         # (n_nodes,) how many other nodes are at least as near to the name as its own
     "The rank of each node among all of its layer, as seen from its name; 0 is best."
     vectors, centers = np.asarray(encoder.encode(list(names)), np.float32), interests.centroids[layer]
     check(len(vectors) == len(centers), f'{len(vectors)} names for {len(centers)} nodes; give one for each of the layer')
@@ -98,7 +98,7 @@ def leads_back(interests: Interests,
                                                 f'and the tree has {centers.shape[1]}; use the encoder of the items')
     moved = np.where(vectors.any(1, keepdims=True), unit_rows(vectors) - interests.mean, 0)
     cosine = unit_rows(moved) @ centers.T                            # (n_nodes, n_nodes)
-    return (cosine > np.diag(cosine)[:, None]).sum(1)
+    return (cosine >= np.diag(cosine)[:, None]).sum(1) - 1           # a zero vector is as near to all, so it is last
 
 # %% ../nbs/21_naming.ipynb #b7f39217
 def rename(interests: Interests,           # fitted; its names are taken as keywords
@@ -110,7 +110,7 @@ def rename(interests: Interests,           # fitted; its names are taken as keyw
            language: str = 'en',
           ) -> Interests:                  # a copy with other names; everything else is shared
     "The tree with names by a language model, and with its keywords where the model has no sensible one."
-    check(hasattr(interests, 'names'), 'this tree of interests is not fitted; call fit(item_vectors, item_texts) first')
+    interests._fitted()
     out, names = copy(interests), []
     for layer, words in enumerate(interests.names):
         parents = [names[-1][p] for p in interests.parents[layer]] if layer else [''] * len(words)

@@ -39,6 +39,8 @@ def stability(trees: list[Interests],   # grown from different samples of one ca
     "Mean adjusted Rand index between the sortings of any two trees, for each layer."
     from sklearn.metrics import adjusted_rand_score
     check(len(trees) > 1, f'stability compares trees, and got {len(trees)}; grow at least 2 from different samples')
+    n_layers = [len(tree.centroids) for tree in trees]
+    check(len(set(n_layers)) == 1, f'the trees have different numbers of layers, {n_layers}; grow them with the same sizes, or with fewer')
     labels = [[strongest(layer) for layer in tree.assign(vectors)] for tree in trees]
     pairs = [(a, b) for i, a in enumerate(labels) for b in labels[:i]]
     return np.array([np.mean([adjusted_rand_score(a[l], b[l]) for a, b in pairs]) for l in range(len(labels[0]))])
