@@ -94,8 +94,9 @@ def show(title: str, frame: 'pandas.DataFrame') -> None:
     "Print a frame as a table; floats with three decimals, True as a mark."
     from rich.console import Console
     from rich.table import Table
-    table = Table(title=title, title_justify='left')
-    for column in frame.columns: table.add_column(str(column), overflow='fold')
+    from rich.text import Text
+    table = Table(title=Text(title), title_justify='left')
+    for column in frame.columns: table.add_column(Text(str(column)), overflow='fold')
     def text(v: Any) -> str:
         if hasattr(v, 'dtype') and v.dtype == bool or isinstance(v, bool): return '✓' if v else ''
         return f'{v:.3f}' if isinstance(v, float) else str(v)
