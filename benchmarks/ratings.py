@@ -59,7 +59,8 @@ def run_peer(python: str, tables: list) -> tuple[dict, dict]:
 def run_ours(folds: list) -> tuple[dict, dict]:
     "The same for recbook."
     from recbook.baselines import UserMean
-    from recbook.ratings import BiasedALS, BiasedSVD, Biases, GlobalMean, SlopeOne
+    from recbook.ratings import Biases, GlobalMean, SlopeOne
+    from recbook.svd import BiasedALS, BiasedSVD
     makers = {'GlobalMean': lambda seed: GlobalMean(), 'UserMean': lambda seed: UserMean(), 'Biases': lambda seed: Biases(),
               'SlopeOne': lambda seed: SlopeOne(), 'BiasedSVD': lambda seed: BiasedSVD(dim=100, seed=seed, **SVD),
               'BiasedALS': lambda seed: BiasedALS(seed=seed)}
