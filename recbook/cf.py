@@ -148,15 +148,20 @@ class EASE(Recommender):
 
 # %% ../nbs/30_cf.ipynb #40f76550
 @patch
-def _fit(self: EASE, train: Dataset) -> None:
+def _table(self: EASE, train: Dataset) -> np.ndarray:
+    "The common users of each pair of items (n_items, n_items), if there is room for it."
     n, need = train.n_items, train.n_items ** 2 * np.dtype(self.dtype).itemsize / 1e9
     check(need <= self.max_gb, f'EASE needs a table of {n:,} x {n:,} items, {need:.1f} GB, and max_gb is {self.max_gb:g}; '
                                'raise max_gb, keep fewer items (k_core), or take ItemKNN')
-    gram = _gram(train.matrix(), self.dtype)
-    gram.flat[::n + 1] += self.reg
+    return _gram(train.matrix(), self.dtype)
+
+@patch
+def _fit(self: EASE, train: Dataset) -> None:
+    gram = self._table(train)
+    gram.flat[::len(gram) + 1] += self.reg
     b = _invert(gram)
     b /= -b.diagonal().copy()
-    b.flat[::n + 1] = 0
+    b.flat[::len(b) + 1] = 0
     self.weights = np.ascontiguousarray(b, dtype=np.float32)     # (n_items, n_items)
 
 # %% ../nbs/30_cf.ipynb #22fb1ffe

@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix, issparse
 
 from .baselines import Recommender
 from .blend import Blend, fresh, ranks
-from .cf import EASE, _gram, _invert
+from .cf import EASE
 from .core import as_rng, check, progress
 from .data import Dataset
 from .lists import top_k
@@ -187,14 +187,10 @@ class SideEASE(EASE):
 
 # %% ../nbs/35_stacked.ipynb #5a4d6e1c
 @patch
-def _fit(self: SideEASE, train: Dataset) -> None:
-    n, need, f = train.n_items, train.n_items ** 2 * np.dtype(self.dtype).itemsize / 1e9, self.item_features
+def _table(self: SideEASE, train: Dataset) -> np.ndarray:
+    "The common users of each pair of items, those that stand for features included."
+    n, f = train.n_items, self.item_features
     check(f.shape[0] == n, f'there are {f.shape[0]:,} rows of features and {n:,} items; give one row for each item, in the order of train.items')
-    check(need <= self.max_gb, f'the table of {n:,} x {n:,} items needs {need:.1f} GB, and max_gb is {self.max_gb:g}; raise max_gb or keep fewer items')
-    alike, gram = f @ f.T, _gram(train.matrix(), self.dtype)
+    gram, alike = EASE._table(self, train), f @ f.T
     gram += self.weight * (alike.toarray() if issparse(alike) else np.asarray(alike))
-    gram.flat[::n + 1] += self.reg
-    b = _invert(gram)
-    b /= -b.diagonal().copy()
-    b.flat[::n + 1] = 0
-    self.weights = np.ascontiguousarray(b, dtype=np.float32)     # (n_items, n_items)
+    return gram
