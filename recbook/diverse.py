@@ -102,6 +102,18 @@ def _mmr_gains(r: np.ndarray,        # (n, m) relevance
         return weight * r - (1 - weight) * nearest
     return gains
 
+# %% ../nbs/36_diverse.ipynb #2dae1897
+def _unlike(items: np.ndarray, scores: np.ndarray, vectors: Any, k: int | None, weight: float,
+            gains: Callable,   # (relevance, cosines, k) of some users -> gains for `greedy`
+           ) -> np.ndarray:    # (n, k) order
+    "Lists of relevant items that are unlike each other, by some gains."
+    items, scores, k = check_candidates(items, scores, k)
+    check_weight(weight)
+    cosines = likeness(items, vectors)
+    def reorder(s: slice) -> np.ndarray:
+        return greedy(gains(relevance(scores[s]), lambda last: cosines(last, s), k), items[s] >= 0, k)
+    return by_users(reorder, len(items), max(k, np.shape(vectors)[1]) * items.shape[1], k)
+
 # %% ../nbs/36_diverse.ipynb #92e2520e
 def mmr(items: np.ndarray,       # (n, m) candidates, best first
         scores: np.ndarray,      # (n, m)
@@ -110,14 +122,7 @@ def mmr(items: np.ndarray,       # (n, m) candidates, best first
         k: int | None = None,    # places; None for m
        ) -> np.ndarray:          # (n, k) order
     "Lists of relevant items that are unlike each other (Carbonell and Goldstein 1998)."
-    items, scores, k = check_candidates(items, scores, k)
-    check_weight(weight)
-    cosines = likeness(items, vectors)
-    def reorder(s: slice) -> np.ndarray:
-        gains = _mmr_gains(relevance(scores[s]), lambda last: cosines(last, s), weight)
-        return greedy(gains, items[s] >= 0, k)
-    width = np.shape(vectors)[1] * items.shape[1]
-    return by_users(reorder, len(items), width, k)
+    return _unlike(items, scores, vectors, k, weight, lambda r, cosines, k: _mmr_gains(r, cosines, weight))
 
 # %% ../nbs/36_diverse.ipynb #05d1b24b
 JITTER = 1e-3   # cosines of two items count 1 - JITTER times: the logarithm stays finite
@@ -166,13 +171,7 @@ def dpp(items: np.ndarray,       # (n, m) candidates, best first
         k: int | None = None,    # places; None for m
        ) -> np.ndarray:          # (n, k) order
     "Lists whose vectors span much space: greedy MAP of a DPP (Chen, Zhang and Zhou 2018)."
-    items, scores, k = check_candidates(items, scores, k)
-    check_weight(weight)
-    cosines = likeness(items, vectors)
-    def reorder(s: slice) -> np.ndarray:
-        gains = _dpp_gains(relevance(scores[s]), lambda last: cosines(last, s), weight, k)
-        return greedy(gains, items[s] >= 0, k)
-    return by_users(reorder, len(items), max(k, np.shape(vectors)[1]) * items.shape[1], k)
+    return _unlike(items, scores, vectors, k, weight, lambda r, cosines, k: _dpp_gains(r, cosines, weight, k))
 
 # %% ../nbs/36_diverse.ipynb #df69b0b1
 def novel(items: np.ndarray,         # (n, m) candidates, best first
