@@ -58,6 +58,11 @@ def _sizes(self: Trained, train: Dataset) -> dict[str, int]:
 def _network(self: Trained, sizes: dict) -> Any: raise NotImplementedError(f'{type(self).__name__} must define _network')
 
 @patch
+def _start(self: Trained, train: Dataset) -> Any:
+    "The network as a run begins with it; a subclass may begin with better numbers than random ones."
+    return self._network(self.sizes)
+
+@patch
 def _batches(self: Trained, train: Dataset, rng: np.random.Generator) -> Iterator:
     "The batches of an epoch: tuples, whose arrays become tensors."
     raise NotImplementedError(f'{type(self).__name__} must define _batches')
@@ -203,7 +208,7 @@ def _fit(self: Trained, train: Dataset) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(self.seed)
         self.sizes = self._sizes(train)
-        run = self._open(self._network(self.sizes))
+        run = self._open(self._start(train))
         if self.checkpoint: self._resume(run, train)
         self._descend(run, train, self.epochs)
     self._close(run)
