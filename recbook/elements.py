@@ -18,6 +18,7 @@ from .graph import normalise
 def tower_class() -> type:
     "The module, made when it is first needed, as PyTorch loads slowly."
     import torch
+    from torch.nn.functional import embedding, embedding_bag
     class Tower(torch.nn.Module):
         "Rows of vectors from ids, sparse features (n, any) and dense vectors (n, d)."
         def __init__(self, known: np.ndarray, dim: int, features: csr_matrix | None, vectors: np.ndarray | None):
@@ -36,7 +37,6 @@ def tower_class() -> type:
 
         def described(self) -> Any:
             "The part of all rows that features and texts give, (n, dim), or 0."
-            from torch.nn.functional import embedding_bag
             out = 0.
             if self.tags is not None:
                 out = embedding_bag(self.indices, self.tags, self.indptr, mode='sum', per_sample_weights=self.data, include_last_offset=True)
@@ -44,7 +44,7 @@ def tower_class() -> type:
 
         def forward(self, rows: Any = slice(None), drop: float = 0.) -> Any:
             "Vectors of the rows; the own part of a share `drop` of them is left out."
-            own, said = self.ids[rows] * self.known[rows], self.described()
+            own, said = (embedding(rows, self.ids) if torch.is_tensor(rows) else self.ids[rows]) * self.known[rows], self.described()
             if drop: own = own * (torch.rand_like(own[:, :1]) >= drop)
             return own + (said[rows] if torch.is_tensor(said) else said)
     return Tower

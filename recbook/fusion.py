@@ -116,14 +116,14 @@ def _whole(self: Fusion, net: Any, u: Any, q: Any, bias: Any, row: Any, item: An
 @patch
 def _events(self: Fusion, net: Any, u: Any, q: Any, bias: Any, item: Any, drawn: Any) -> Any:
     "BPR and WARP against drawn items; sampled softmax, plain or on angles, against items of the batch."
-    from torch.nn.functional import normalize
+    from torch.nn.functional import embedding, normalize
     if self.loss in ('warp', 'bpr'):
         pos, neg = (u * q[item]).sum(1) + bias[item], (u[:, None] * q[drawn]).sum(2) + bias[drawn]
         return bpr(pos, neg) if self.loss == 'bpr' else warp(pos, neg, len(net.known))
     m, angles = self.rivals or RIVALS[self.loss], self.loss == 'contrast'
     if angles: u, q, bias = normalize(u, dim=1) / self.temperature, normalize(q, dim=1), 0 * bias
-    parts = list(zip(u.split(m), item.split(m)))
-    return sum(len(i) * in_batch(p @ q[i].T + bias[i], i, net.log_q[net.place[i]]) for p, i in parts) / len(u)
+    parts = zip(*(table.split(m) for table in (u, embedding(item, q), bias[item], item, net.log_q[net.place[item]])))
+    return sum(len(p) * in_batch(p @ v.T + b, i, often) for p, v, b, i, often in parts) / len(u)
 
 # %% ../nbs/33_fusion.ipynb #682094b5
 @patch
