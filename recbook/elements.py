@@ -73,10 +73,11 @@ def flow(graph: Any, layers: int) -> Any:
     "The mean of vectors after 0 to `layers` steps on a symmetric graph (a sparse tensor), both ways."
     import torch
     def spread(vectors: Any) -> Any:
-        total = vectors
-        for _ in range(layers):
-            vectors = torch.sparse.mm(graph, vectors)
-            total = total + vectors
+        total = vectors = vectors.float()
+        with torch.autocast(vectors.device.type, enabled=False):        # sparse products know 32 bits alone
+            for _ in range(layers):
+                vectors = torch.sparse.mm(graph, vectors)
+                total = total + vectors
         return total / (layers + 1)
     class Flow(torch.autograd.Function):
         @staticmethod

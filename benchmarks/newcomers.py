@@ -1,0 +1,169 @@
+"""Users of whom only a text is known: lists from it, beside popularity and shuffled texts.
+
+    world      five planted worlds, a tenth of the users cold; one comment each, and the lists are judged by what else they took
+    llama      MovieLens 1M: profiles that Llama 3 wrote from each user's training rows; a tenth of the users are cold, of whom the
+               profile alone is known; judged by the liked films of the given test rows, in which the profiles had no part
+
+Settings are chosen on another tenth of the users. Results go to a JSON file.
+
+    python benchmarks/newcomers.py                 # five minutes on one core
+    python benchmarks/newcomers.py --only world    # one task
+"""
+import argparse
+import json
+import os
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Callable
+
+for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'): os.environ.setdefault(name, '1')
+
+import numpy as np
+import pandas as pd
+from common import commit, machine, versions
+from scipy.sparse import csr_matrix
+
+from recbook.baselines import Popular
+from recbook.bridge import ridge, side_by_side
+from recbook.cf import EASE
+from recbook.content import as_history
+from recbook.chance import bootstrap
+from recbook.core import as_rng, write_aside
+from recbook.data import Dataset
+from recbook.encode import Encoder
+from recbook.factors import IALS
+from recbook.fusion import Fusion
+from recbook.lists import top_k
+from recbook.metrics import measure
+from recbook.scores import standard
+from recbook.sources import load, locate
+from recbook.text import item_texts
+from recbook.world import World
+
+HERE = Path(__file__).parent
+REGS = (.3, 1., 3., 10., 30.)
+MEANING = 'MiniLM'
+
+
+def words(texts: list[str], learn: np.ndarray, dim: int = 384) -> np.ndarray:
+    "TF-IDF of words and pairs of words, and their largest components; words and components from the rows `learn`."
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    table = TfidfVectorizer(min_df=10, sublinear_tf=True, ngram_range=(1, 2), max_features=6000).fit([texts[i] for i in learn]).transform(texts)
+    return TruncatedSVD(min(dim, table.shape[1] - 1), random_state=0).fit(table[learn]).transform(table).astype(np.float32)
+
+
+def judge(scores: np.ndarray, wanted: csr_matrix, known: csr_matrix) -> np.ndarray:
+    "NDCG@10 of each user; NaN for those who want nothing."
+    return measure(top_k(scores, 10, known)[0], wanted, 'ndcg@10').to_numpy()[:, 0]
+
+
+def compete(train: Dataset, vectors: dict, texts: np.ndarray, wanted: csr_matrix, known: csr_matrix, part: np.ndarray, ials: dict, seed: int) -> dict:
+    "NDCG@10 of each cold user (part 2), by way; settings by the users of part 1."
+    valid, test = np.flatnonzero(part == 1), np.flatnonzero(part == 2)
+    value = lambda scores, who: judge(scores, wanted[who], known[who])
+    best = lambda tries: max(tries, key=lambda t: np.nanmean(value(t(valid), valid)))
+    popular = Popular().fit(train)
+    users, items = IALS(**ials).fit(train).factors()
+    learn = np.flatnonzero(np.diff(train.matrix().indptr))
+    found = {'popular': value(popular.scores(test), test)}
+    for name, v in vectors.items():
+        for label, given in ((name, v), (f'{name}, shuffled', as_rng(seed).permutation(v))):
+            tries = [bridge(given, users, items, learn, reg) for reg in REGS]
+            found[f'bridge: {label}'] = value(best(tries)(test), test)
+    v, near = vectors[MEANING], EASE(200.).fit(train)
+    for label, given in (('', v), (', shuffled', as_rng(seed).permutation(v))):
+        by_map = max((bridge(list(vectors.values())[-1] if not label else given, users, items, learn, reg) for reg in REGS),
+                     key=lambda t: np.nanmean(value(t(valid), valid)))
+        tries = [both((1., by_map), (a, nearby(given, texts, near, k)), (b, lambda who: given[who] @ texts.T))
+                 for k in (3, 10, 30) for a in (0., .5, 1., 2.) for b in (0., .5, 1.)]
+        found[f'bridge, nearest items through EASE, cosine{label}'] = value(best(tries)(test), test)
+    tries = [Fusion(dim=64, user_vectors=list(vectors.values())[-1], id_dropout=.3, user_reg=r, epochs=e, batch=1024 if len(learn) > 2000 else 256,
+                    seed=seed).fit(train).scores for r in (.01, .03, .1) for e in (8, 16)]
+    found[f'Fusion: {list(vectors)[-1]}'] = value(best(tries)(test), test)
+    return found
+
+
+def bridge(v: np.ndarray, users: np.ndarray, items: np.ndarray, learn: np.ndarray, reg: float) -> Callable:
+    "Scores by factors that a linear map guesses from the texts."
+    to = ridge(v[learn], users[learn], reg)
+    return lambda who: to(v[who]) @ items.T
+
+
+def nearby(v: np.ndarray, items: np.ndarray, near: EASE, k: int) -> Callable:
+    "Scores by EASE as if the user had had the k items whose texts are nearest."
+    return lambda who: near.fold_in(as_history(v[who], items, k))
+
+
+def both(*ways: tuple) -> Callable:
+    "The weighted sum of standardised scores; ways are pairs of a weight and a function."
+    return lambda who: sum(weight * standard(way(who)) for weight, way in ways)
+
+
+def parts(n: int, seed: int) -> np.ndarray:
+    "2 for a tenth of the users (test), 1 for another tenth (validation), 0 for the others."
+    rank = as_rng(seed).permutation(n)
+    return np.select([rank < n // 10, rank < 2 * (n // 10)], [2, 1], 0)
+
+
+def world(seed: int) -> dict:
+    "A planted world: the first comment of each user is what is known."
+    data = World.make(seed=seed).dataset
+    e, part = data.events, parts(data.n_users, seed)
+    first = e[e['kind'] == 'review'].drop_duplicates('user').set_index('user')
+    vectors = np.zeros((data.n_users, 384), np.float32)
+    vectors[first.index] = Encoder('minilm').encode(first['text'].tolist())
+    part[~np.isin(np.arange(data.n_users), first.index)] = 0
+    known = csr_matrix((np.ones(len(first)), (first.index, first['item'])), shape=(data.n_users, data.n_items))
+    wanted = data.matrix()
+    wanted = (wanted - wanted.multiply(known)).tocsr()
+    wanted.eliminate_zeros()
+    train = data.where(part[e['user'].to_numpy()] == 0)
+    return compete(train, {MEANING: vectors}, Encoder('minilm').encode(item_texts(data)), wanted, known, part, {'dim': 32, 'reg': 3.}, seed)
+
+
+def llama(seed: int) -> dict:
+    "MovieLens 1M: the profile is what is known."
+    data, folder = load('ml-1m'), locate('ml-1m').parent
+    user, item = ({i: c for c, i in enumerate(table['id'].astype(int))} for table in (data.users, data.items))
+    told = pd.read_parquet(folder/'users_llm_profile_llama3.parquet').set_index('user_id')['llm_profile']
+    rows = pd.read_parquet(folder/'llama3_profile_testsplit.parquet')
+    codes = rows['user_id'].map(user).to_numpy() * data.n_items + rows['movie_id'].map(item).to_numpy()
+    e, part = data.events, parts(data.n_users, seed)
+    given = ~np.isin(e['user'].to_numpy().astype(np.int64) * data.n_items + e['item'].to_numpy(), codes)
+    liked = codes[rows['liked'].to_numpy() == 1]
+    wanted = csr_matrix((np.ones(len(liked)), np.divmod(liked, data.n_items)), shape=(data.n_users, data.n_items))
+    train = data.where(given & (e['value'].to_numpy() >= 4) & (part[e['user'].to_numpy()] == 0))
+    texts = [told.get(int(i), '') for i in data.users['id']]
+    meaning, said = Encoder('minilm').encode(texts), words(texts, np.flatnonzero(part == 0))
+    plots = pd.read_parquet(folder/'items_plot.parquet').set_index('movie_id')['plot'].fillna('').astype(str)
+    texts_of_items = item_texts(replace(data, items=data.items.assign(text=[plots.get(i, '') for i in data.items['id']])))
+    vectors = {MEANING: meaning, 'words': said, 'MiniLM and words': np.asarray(side_by_side(meaning, said))}
+    return compete(train, vectors, Encoder('minilm').encode(texts_of_items), wanted, data.where(given).matrix(), part, {'dim': 32, 'reg': 20.}, seed)
+
+
+TASKS = {'world': (world, range(5)), 'llama': (llama, range(3))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--out', type=Path, default=HERE / 'results' / 'newcomers.json', help='where the results go')
+    parser.add_argument('--only', nargs='*', default=list(TASKS), choices=list(TASKS), help='one of the tasks')
+    args = parser.parse_args()
+    results = json.loads(args.out.read_text(encoding='utf-8')) if args.out.exists() else {}
+    for task in args.only:
+        make, seeds = TASKS[task]
+        runs, rows = [make(seed) for seed in seeds], {}
+        for name in runs[0]:
+            gain = np.concatenate([r[name] - r['popular'] for r in runs])
+            mean = float(np.mean([np.nanmean(r[name]) for r in runs]))
+            low, high = np.ravel(bootstrap(gain[~np.isnan(gain)]))[-2:]
+            rows[name] = {'ndcg@10': round(mean, 4), 'times popular': round(mean / float(np.mean([np.nanmean(r['popular']) for r in runs])), 3),
+                          'gain': [round(float(low), 4), round(float(high), 4)]}
+            print(task, name, rows[name], flush=True)
+        results |= {task: {'seeds': len(runs), 'rows': rows}, 'date': str(date.today()), 'machine': machine(), 'versions': versions(), 'commit': commit()}
+        with write_aside(args.out) as aside: aside.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
+
+
+if __name__ == '__main__': main()
