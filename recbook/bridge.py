@@ -18,6 +18,7 @@ from .centers import check_vectors
 from .core import check, unit_rows
 from .data import Dataset
 from .factors import IALS, solve_rows
+from .parts import ready
 from .provenance import origin_of, trace
 
 # %% ../nbs/31_bridge.ipynb #326d95b9
@@ -136,16 +137,13 @@ def _join(self: Bridge,
     return found, (share * own + (1 - share) * guess).astype(np.float32)
 
 # %% ../nbs/31_bridge.ipynb #fafc1b97
-def fitted_base(base: Recommender | None,   # a model with factors, fitted or not; None: IALS()
+def fitted_base(base: Recommender | None,   # a model with factors, fitted on `train` or not fitted; None: IALS()
                 train: Dataset,             # the events that may be learned from
                ) -> Recommender:
-    "The model, fitted on `train`."
-    base, x = base or IALS(), train.matrix()
+    "The model, fitted on `train`; it is `ready`, and has factors."
+    base = base or IALS()
     check(hasattr(type(base), 'factors'), f'{type(base).__name__} has no factors to build a bridge to; take IALS, BPR or LightFMModel')
-    if not base.fitted: base.fit(train)
-    check(base.seen.shape == x.shape and (base.seen != x).nnz == 0,
-          f'{base.name} was fitted on another log; give one that is not fitted, or fitted on train')
-    return base
+    return ready(base, train, base.name)
 
 # %% ../nbs/31_bridge.ipynb #0eaa2235
 @patch

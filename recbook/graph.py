@@ -15,7 +15,7 @@ from scipy.sparse import block_array, csr_matrix, diags_array
 from .baselines import Recommender
 from .core import as_rng, check, progress
 from .data import Dataset
-from .factors import draw_negatives
+from .factors import draw_negatives, learn_rows
 
 # %% ../nbs/30_graph.ipynb #e36aa418
 def normalise(x: csr_matrix,                          # (n_users, n_items) an entry is an event
@@ -93,6 +93,11 @@ def _fit(self: LightGCN, train: Dataset) -> None:
             self._loss(e, flow, u, i, j).backward()
             adam.step()
     self.user_vectors, self.item_vectors = np.split(propagate(graph, e.detach().numpy(), self.layers), [n_users])
+    self.inflow = _inflow(graph, e.detach().numpy(), self.layers)[n_users:] / normalise(x)[1][:, None]
+
+def _inflow(graph: csr_matrix, vectors: np.ndarray, layers: int) -> np.ndarray:
+    "What each row sends to its neighbours in all layers, as a share of the mean."
+    return propagate(graph, vectors, layers - 1) * (layers / (layers + 1)) if layers else np.zeros_like(vectors)
 
 @patch
 def factors(self: LightGCN) -> tuple[np.ndarray, np.ndarray]:
@@ -103,6 +108,14 @@ def factors(self: LightGCN) -> tuple[np.ndarray, np.ndarray]:
 def scores(self: LightGCN, users: np.ndarray) -> np.ndarray:
     "Scores (len(users), n_items): inner products."
     return self.user_vectors[self.codes(users)] @ self.item_vectors.T
+
+# %% ../nbs/30_graph.ipynb #5df66310
+@patch
+def fold_in(self: LightGCN, rows: csr_matrix) -> np.ndarray:
+    "Scores (n, n_items) for any rows of items, such as those of new users."
+    rows, items = csr_matrix(rows), np.pad(self.item_vectors, ((0, 0), (0, 1)))           # no biases here
+    near = diags_array(1 / np.sqrt(np.maximum(np.diff(rows.indptr), 1))) @ rows @ self.inflow
+    return learn_rows(rows, items, self.reg, near, 1 / (self.layers + 1), seed=self.seed) @ self.item_vectors.T
 
 # %% ../nbs/30_graph.ipynb #048e3f7f
 class LowPass(Recommender):

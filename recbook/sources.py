@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AMAZON', 'CATEGORIES', 'LENS', 'NEWS', 'BOOKS', 'FILMS', 'SOURCES', 'TEXTS', 'Source', 'source_of', 'known',
-           'download', 'locate', 'add_texts', 'load', 'load_files']
+           'download', 'locate', 'add_texts', 'load', 'load_files', 'read_folds']
 
 # %% ../nbs/01_sources.ipynb #e8b17697
 import gzip
@@ -17,14 +17,14 @@ from dataclasses import dataclass, replace
 from http.client import HTTPException
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 from urllib.request import Request, urlopen
 
 import pandas as pd
 
 from .core import RecbookError, cache_dir, check, progress, suggest, write_aside
 from .data import Dataset, Split, split_frames
-from .layouts import items_within, layout_of, open_box, read_pair, read_table, reading
+from .layouts import RATING, items_within, layout_of, open_box, read_pair, read_table, read_text, reading
 
 # %% ../nbs/01_sources.ipynb #84d4f34f
 @dataclass(frozen=True)
@@ -265,3 +265,15 @@ def load_files(train: str | Path,              # what to learn from: a table or 
         tables, columns = read_pair([(open_box(path), path.name.removesuffix('.gz')) for path in paths], columns)
         if items is None: items = items_within(pd.concat(tables), columns)
         return split_frames(*tables, columns, items=items, spec=f'file:{paths[0].name},{paths[1].name}')
+
+# %% ../nbs/01_sources.ipynb #89b0113f
+def read_folds(path: str | Path = 'ml-100k',                    # a known name, or a folder or zip with NAME.base and NAME.test
+               names: tuple = ('u1', 'u2', 'u3', 'u4', 'u5'),   # of the folds
+              ) -> Iterator[Split]:
+    "The folds that the publisher made, one after the other; their validation parts are empty."
+    path = locate(str(path)) if source_of(str(path)) else Path(path).expanduser()
+    with reading(path):
+        box = open_box(path)
+        for name in names:
+            train, test = (read_text(box, f'{name}.{part}', '\t', RATING) for part in ('base', 'test'))
+            yield split_frames(train, test, spec=f'fold:{name}')

@@ -14,11 +14,12 @@ from fastcore.basics import patch
 from scipy.sparse import csr_matrix, issparse
 
 from .baselines import Recommender
-from .blend import Blend, fresh, ranks
+from .blend import ranks
 from .cf import EASE
 from .core import as_rng, check, progress
 from .data import Dataset
 from .lists import top_k
+from .parts import Blend, fresh
 from .provenance import origin_of
 from .scores import standard
 

@@ -9,9 +9,10 @@ __all__ = ['best_cut', 'Switch']
 import numpy as np
 from fastcore.basics import patch
 
-from .blend import Blend, held_back, list_value
+from .blend import held_back, list_value
 from .core import check
 from .data import Dataset
+from .parts import Blend
 from .provenance import origin_of
 from .scores import standard
 
