@@ -129,7 +129,9 @@ class Bench:
         entry |= {'title': table.title, 'protocol': table.protocol, 'mark': table.mark, 'seeds': list(table.seeds), 'metrics': list(table.metrics)}
         split = table.split(table.seeds[0])
         if table.carved: split = carve(split, 'random')[0]
-        for name, (make, trials) in (peers(table.big) | ours(table.big)).items():
+        models = peers(table.big) | ours(table.big)
+        entry['models'] = {name: m for name, m in entry['models'].items() if name in (*models, 'Blend')}
+        for name, (make, trials) in models.items():
             mine = entry['models'].setdefault(name, {'trials': []})
             mine['trials'] = [row for row in mine['trials'] if row['settings'] in trials]
             for settings in trials:
