@@ -142,7 +142,7 @@ def _take(self: Trained, net: Any) -> None:
     "Keep what `scores` needs."
     import torch
     net.eval()
-    with torch.no_grad(): self.__dict__.update({name: np.array(value.cpu()) for name, value in self._read(net).items()})
+    with torch.no_grad(): self.__dict__.update({name: value.cpu().numpy().copy() for name, value in self._read(net).items()})
 
 @patch
 def _look(self: Trained, run: Run) -> float:

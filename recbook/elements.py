@@ -6,6 +6,7 @@
 __all__ = ['tower_class', 'centred', 'lines_of', 'flow', 'towers_class', 'patterns']
 
 # %% ../nbs/33_elements.ipynb #b08edd5c
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -69,22 +70,29 @@ def lines_of(graph: csr_matrix) -> Any:
         parts = [torch.from_numpy(part) for part in (graph.indptr, graph.indices, graph.data)]
         return torch.sparse_csr_tensor(*parts, graph.shape, check_invariants=True)
 
-def flow(graph: Any, layers: int) -> Any:
-    "The mean of vectors after 0 to `layers` steps on a symmetric graph (a sparse tensor), both ways."
+@cache
+def _along() -> Any:
+    "A step along a symmetric graph: slopes go back by the same table."
     import torch
-    def spread(vectors: Any) -> Any:
-        total = vectors = vectors.float()
-        with torch.autocast(vectors.device.type, enabled=False):        # sparse products know 32 bits alone
-            for _ in range(layers):
-                vectors = torch.sparse.mm(graph, vectors)
-                total = total + vectors
-        return total / (layers + 1)
-    class Flow(torch.autograd.Function):
+    class Along(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, vectors: Any) -> Any: return spread(vectors)
+        def forward(ctx: Any, graph: Any, vectors: Any) -> Any:
+            ctx.graph = graph
+            return torch.sparse.mm(graph, vectors)
         @staticmethod
-        def backward(ctx: Any, slope: Any) -> Any: return spread(slope)
-    return Flow.apply
+        def backward(ctx: Any, slope: Any) -> tuple: return None, torch.sparse.mm(ctx.graph, slope.contiguous())
+    return Along.apply
+
+def flow(graph: Any,      # from `lines_of`, symmetric
+         start: Any,      # (n, dim) where each node begins
+         layers: int,     # steps along the graph
+        ) -> list:        # of layers + 1 tensors (n, dim)
+    "The vectors after 0, 1, ... `layers` steps."
+    import torch
+    steps = [start.float()]
+    with torch.autocast(start.device.type, enabled=False):       # sparse products know 32 bits alone
+        for _ in range(layers): steps.append(_along()(graph, steps[-1]))
+    return steps
 
 # %% ../nbs/33_elements.ipynb #43286954
 def towers_class() -> type:
@@ -106,7 +114,8 @@ def towers_class() -> type:
             q = self.item(drop=drop)
             q, bias = q[:, :-1], q[:, -1]
             if not self.layers: return self.user(rows, drop), q, bias
-            moved = flow(self.graph.to(q.device), self.layers)(torch.cat([self.user(), q]))
+            steps = flow(self.graph.to(q.device), torch.cat([self.user(), q]), self.layers)
+            moved = sum(steps) / len(steps)
             return moved[:len(moved) - len(q)][rows], moved[len(moved) - len(q):], bias
     return Towers
 
