@@ -124,7 +124,7 @@ def begin_of(model: Any, train: Dataset) -> float:
 def ease() -> dict:
     "The table of pairs and its inverse by LAPACK (ours), torch and NumPy; and 20,000 items."
     import torch
-    from recbook.cf import EASE, _gram, _invert
+    from recbook.cf import _gram, _invert
     x = random_split(load('ml-1m'), (.8, .1, .1), 0).train.matrix()
     dense = torch.from_numpy(x.toarray())
     def given() -> np.ndarray:

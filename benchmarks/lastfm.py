@@ -26,7 +26,7 @@ from ladder import carve, grid
 from recbook.baselines import Popular, Recommender
 from recbook.blend import Weighted
 from recbook.cf import EASE, ItemKNN
-from recbook.compare import Report, make_report
+from recbook.compare import make_report
 from recbook.controls import shuffled
 from recbook.core import cache_dir, load_arrays, save_arrays, write_aside
 from recbook.data import Split

@@ -175,9 +175,9 @@ def _descend(self: Trained, run: Run, train: Dataset, until: int) -> None:
 def _fingerprint(self: Trained, train: Dataset) -> str:
     "A code of the settings and the log."
     params, log = self.get_params(), [train.events[name].to_numpy() for name in ('user', 'item', 'time')]      # in their order
-    plain = {k: v for k, v in sorted(params.items()) if isinstance(v, (int, float, str, bool)) and k not in ('epochs', 'checkpoint')}
-    tables = [v for _, v in sorted(params.items()) if issparse(v) or isinstance(v, np.ndarray)]
-    arrays = log + [a for v in tables for a in ((v.indptr, v.indices, v.data) if issparse(v) else (v,))]
+    tables = {k: v for k, v in sorted(params.items()) if issparse(v) or isinstance(v, np.ndarray)}
+    plain = {k: repr(v) for k, v in sorted(params.items()) if k not in (*tables, 'epochs', 'checkpoint')}
+    arrays = log + [a for v in tables.values() for a in ((v.indptr, v.indices, v.data) if issparse(v) else (v,))]
     code = sha256(json.dumps([type(self).__name__, plain]).encode())
     for array in arrays: code.update(np.ascontiguousarray(array).tobytes())
     return code.hexdigest()

@@ -18,9 +18,8 @@ from .core import check, unit_rows
 from .criteria import bpr, contrast, row_softmax
 from .data import Dataset
 from .descent import Trained
-from .elements import flow, lines_of
 from .factors import draw_negatives
-from .graph import adjacency, normalise
+from .graph import adjacency, flow, lines_of, normalise
 
 # %% ../nbs/33_views.ipynb #bbfa82fb
 def mean_vectors(x: csr_matrix,            # (n, n_items) an entry is an event
