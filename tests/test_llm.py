@@ -259,7 +259,8 @@ def test_two_programs_share_a_journal(tmp_path):
     with loopback(lambda request: 'yes') as url:
         runs = [program(url, tmp_path/'answers.sqlite') for _ in range(2)]
         outcome = [(run.communicate(timeout=300), run.returncode) for run in runs]
-    assert [code for _, code in outcome] == [0, 0] and [out.strip() for (out, _), _ in outcome] == ['60', '60']
+    assert [code for _, code in outcome] == [0, 0], [said for (_, said), _ in outcome]
+    assert [out.strip() for (out, _), _ in outcome] == ['60', '60']
     assert len(Journal(tmp_path/'answers.sqlite')) == 60
 
 
