@@ -29,9 +29,10 @@ import pandas as pd
 from common import commit, machine, versions
 from scipy.sparse import csr_matrix, identity, hstack
 
+from recbook.baselines import valid_ndcg
 from recbook.core import write_aside
 from recbook.data import Dataset, random_split
-from recbook.hybrid import LightFMModel, valid_ndcg
+from recbook.hybrid import LightFMModel
 from recbook.sources import load, locate
 
 HERE = Path(__file__).parent

@@ -24,7 +24,7 @@ import numpy as np
 from common import commit, machine, versions
 from ladder import carve, member, shuffled_split, stratified_split
 
-from recbook.baselines import Popular, Recommender
+from recbook.baselines import Popular, Recommender, valid_ndcg
 from recbook.blend import Weighted
 from recbook.cf import EASE, ItemKNN, UserKNN
 from recbook.core import write_aside
@@ -33,7 +33,7 @@ from recbook.evaluate import evaluate
 from recbook.factors import BPR, IALS
 from recbook.fusion import Fusion
 from recbook.graph import LowPass
-from recbook.hybrid import LightFMModel, valid_ndcg
+from recbook.hybrid import LightFMModel
 from recbook.sources import load
 from recbook.weighted import WeightedEASE
 

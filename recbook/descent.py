@@ -17,10 +17,9 @@ import numpy as np
 from fastcore.basics import patch
 from scipy.sparse import issparse
 
-from .baselines import Recommender
+from .baselines import Recommender, valid_ndcg
 from .core import RecbookError, as_rng, check, progress, write_aside
 from .data import Dataset
-from .hybrid import valid_ndcg
 
 # %% ../nbs/33_descent.ipynb #d4fae532
 PRECISIONS = ('float32', 'bfloat16')

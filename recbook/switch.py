@@ -9,7 +9,8 @@ __all__ = ['best_cut', 'Switch']
 import numpy as np
 from fastcore.basics import patch
 
-from .blend import held_back, list_value
+from .baselines import list_value
+from .blend import held_back
 from .core import check
 from .data import Dataset
 from .parts import Blend
