@@ -3,7 +3,8 @@
     epochs    MovieLens 1M, all ratings: seconds an epoch of LightFM with 384 dense numbers an item, and of Fusion with the same;
               seconds until Fusion has the validation NDCG@10 of LightFM on ids at its best; the curves of all models
     ease      EASE on MovieLens 1M: the common users of all pairs, and the inverse, by three libraries; 20,000 items, memory
-    ials      iALS by recbook and by implicit itself
+    ials      iALS by recbook and by implicit itself, both from the same log
+    compiled  an epoch with and without torch.compile, MovieLens 100K
     large     a million users, 200,000 items, 50,000,000 events, 64 factors: an epoch, in a process whose memory is measured
 
 LightFM runs on one thread, with which it is fastest with dense features; all others use all cores. Rounds are run in turns, and medians count.
@@ -69,9 +70,10 @@ def texts() -> np.ndarray:
 def epochs() -> dict:
     "LightFM and Fusion with the same dense features; curves of quality over seconds."
     from lightfm import LightFM
-    from recbook.cf import EASE
+    from recbook.cf import EASE, ItemKNN, UserKNN
     from recbook.factors import IALS
     from recbook.fusion import Fusion
+    from recbook.graph import LowPass
     from recbook.weighted import WeightedEASE
     split, vectors = random_split(load('ml-1m'), (.8, .1, .1), 0), texts()
     x, curves = split.train.matrix(), {}
@@ -86,12 +88,13 @@ def epochs() -> dict:
     curves['LightFM, ids'] = [(epoch * second, value) for epoch, value in ids.trail]
     best = max(value for _, value in ids.trail)
     took = next(s for s, value in curves['LightFM, ids'] if value == best)
-    chosen, runs = settings('Fusion') | {'epochs': 30, 'every': 1, 'patience': 6}, {}
-    for name, more in {'Fusion, ids': {}, 'Fusion, ids and texts': {'item_vectors': vectors}}.items():
+    limits, runs = {'epochs': 30, 'every': 1, 'patience': 6}, {}
+    given = {'Fusion, ids': settings('Fusion'), 'Fusion, ids and texts': settings('Fusion') | {'item_vectors': vectors},
+             'Fusion on the graph': settings('Fusion on the graph')}
+    for name, chosen in given.items():
         rounds = []
         for seed in range(3):
-            start = perf_counter()
-            model = Fusion(**chosen, **more, seed=seed)
+            model = Fusion(**chosen | limits, seed=seed)
             begin = begin_of(model, split.train)
             model.valid = split.valid
             model.fit(split.train)
@@ -102,14 +105,15 @@ def epochs() -> dict:
             curves[name] = [(float(s), r['value']) for s, r in zip(seconds, model.trail)]
         runs[name] = {key: median(r[key] for r in rounds) if all(r[key] for r in rounds) else None for key in rounds[0]}
         print(name, runs[name], flush=True)
-    for name, made in {'iALS': IALS(**settings('iALS'), threads=0), 'EASE': EASE(**settings('EASE')), 'WeightedEASE': WeightedEASE(**settings('WeightedEASE'))}.items():
-        made.fit(split.train)
+    others = {'ItemKNN': ItemKNN, 'UserKNN': UserKNN, 'LightGCN, closed form': LowPass, 'iALS': IALS, 'EASE': EASE, 'WeightedEASE': WeightedEASE}
+    for name, make in others.items():
+        made = make(**settings(name) | ({'threads': 0} if make is IALS else {})).fit(split.train)
         curves[name] = [(made.fit_seconds, valid_ndcg(made, split.valid, x))]
     known = (x + split.valid.matrix()).tocsr()
     theirs = {'epoch': second, 'valid': best, 'to best': took, 'test': valid_ndcg(ids, split.test, known)}
     ours = runs['Fusion, ids and texts']
     return {'LightFM, dense, epoch': slow, 'LightFM, ids': theirs, **runs, 'curves': curves,
-            'marks': {'epoch': round(slow / ours['epoch'], 1), 'to the best of LightFM': round(took / runs['Fusion, ids']['to LightFM'], 1),
+            'marks': {'epoch': round(slow / ours['epoch'], 1), 'to the best of LightFM': {name: round(took / run['to LightFM'], 1) for name, run in runs.items() if run['to LightFM']},
                       'test': round(ours['test'] / theirs['test'], 4), 'test, ids': round(runs['Fusion, ids']['test'] / theirs['test'], 4)}}
 
 
@@ -162,13 +166,29 @@ def ials() -> dict:
     from threadpoolctl import threadpool_limits
     from recbook.factors import IALS
     train = random_split(load('ml-1m'), (.8, .1, .1), 0).train
-    x = train.matrix()
     def theirs() -> None:
-        AlternatingLeastSquares(64, 20., 2., iterations=15, num_threads=0, random_state=0).fit(x, show_progress=False)
+        AlternatingLeastSquares(64, 20., 2., iterations=15, num_threads=0, random_state=0).fit(train.matrix(), show_progress=False)
     def heeded() -> None:
         with threadpool_limits(1, 'blas'): theirs()
     seconds = race({'recbook': lambda: IALS(64, 20., 2., 15, threads=0).fit(train), 'implicit': heeded, 'implicit, BLAS on all cores': theirs}, 5)
     return {'seconds': seconds, 'marks': {'against implicit': round(seconds['recbook']['median'] / seconds['implicit']['median'], 3)}}
+
+
+def compiled() -> dict:
+    "Seconds of the first epoch and of a later one, as PyTorch runs them and compiled."
+    from recbook.fusion import Fusion
+    from recbook.state import GRU4Rec
+    from recbook.transformer import SASRec
+    train = load('ml-100k')
+    makers = {'Fusion': (Fusion, {'epochs': 12}), 'Fusion on the graph': (Fusion, {'epochs': 12, 'layers': 2}),
+              'GRU4Rec': (GRU4Rec, {'epochs': 4}), 'SASRec': (SASRec, {'epochs': 4})}
+    found = {}
+    for name, (make, settings) in makers.items():
+        for how in (False, True):
+            seconds = [row['seconds'] for row in make(**settings, compiled=how).fit(train).trail]
+            found.setdefault(name, {})['compiled' if how else 'plain'] = {'first': round(seconds[0], 3), 'later': round(median(seconds[1:]), 3)}
+        print(name, found[name], flush=True)
+    return {'seconds': found, 'marks': {name: round(row['compiled']['later'] / row['plain']['later'], 3) for name, row in found.items()}}
 
 
 def synthetic(n_users: int, n_items: int, n_events: int) -> Dataset:
@@ -206,7 +226,7 @@ def report(seconds: float, **more: Any) -> None:
     print(json.dumps({'seconds': round(seconds, 2), 'peak_gb': round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)} | more))
 
 
-TASKS = {'epochs': epochs, 'ease': ease, 'ials': ials, 'large': large}
+TASKS = {'epochs': epochs, 'ease': ease, 'ials': ials, 'compiled': compiled, 'large': large}
 
 
 def main() -> None:

@@ -1,9 +1,11 @@
 """Models of sequences on three published protocols: MovieLens 1M and Beauty with the last item left out, and the NCF files.
 
 Settings, and the weights of blends, are chosen on the validation part; then the models learn from all that the protocol allows
-(tables are counted anew, networks learn on for two epochs with the validation events behind the others), and are tested once. Fitted models and checkpoints are kept in the cache folder: a run goes on where it stood.
+(tables are counted anew, networks learn on for two epochs with the validation events behind the others), and are tested once.
+Networks are trained with several seeds, and a user's value is the mean over them. Fitted models and checkpoints are kept in
+the cache folder: a run goes on where it stood.
 
-    python benchmarks/sequences.py                    # everything: about two hours on one core
+    python benchmarks/sequences.py                    # everything: about two hours on one core for each seed
     python benchmarks/sequences.py --only beauty      # one rung; the others stay as they are in the file
 """
 import argparse
@@ -25,6 +27,7 @@ from recbook.baselines import Recommender
 from recbook.blend import Weighted
 from recbook.bridge import side_by_side
 from recbook.cf import EASE, ItemKNN
+from recbook.compare import Report, make_report
 from recbook.core import cache_dir, write_aside
 from recbook.data import Split
 from recbook.descent import Trained
@@ -117,12 +120,12 @@ class Bench:
         model.fit(split.train).save(folder)
         return model
 
-    def finish(self, model: Recommender, make: Callable, settings: dict, rung: Rung) -> Recommender:
+    def final(self, key: str, name: str, rung: Rung, make: Callable, settings: dict, seed: int) -> Recommender:
         "The model with the validation events too."
-        if not isinstance(model, Trained): return make(**settings).fit(rung.final.train)
-        return model.fit_partial(rung.choose.valid, epochs=MORE)
+        if not isinstance(make(**settings), Trained): return make(**settings).fit(rung.final.train)
+        return self.fit(key, name, make(**settings, seed=seed), rung.choose).fit_partial(rung.choose.valid, epochs=MORE)
 
-    def rung(self, key: str) -> None:
+    def rung(self, key: str, seeds: int) -> None:
         "Choose, fit and judge the models of a rung, then the blends."
         rung, models, blends = RUNGS[key]()
         entry = self.results['rungs'].setdefault(key, {'models': {}})
@@ -130,28 +133,39 @@ class Bench:
                   'published': rung.published, 'data': repr(rung.final.train), 'test': len(rung.final.test)}
         entry['models'] = {name: entry['models'][name] for name in (*models, *blends) if name in entry['models']}
         chosen = {name: self.choose(key, rung, name, *models[name], entry) for name in models}
-        shares = {}
         for name, parts in blends.items():
             tried = Weighted({p: chosen[p] for p in parts}, valid=rung.choose.valid, max_users=3000).fit(rung.choose.train)
-            shares[name] = {part: round(float(w), 4) for part, w in tried.shares.items()}
-            told = Weighted(tried.parts, weights=shares[name]).fit(rung.choose.train)      # weights that were told, not learned: it may be asked
-            entry['models'][name] = {'weights': shares[name], 'valid': means({name: told}, rung, 'valid')[0][name]}
+            shares = {part: round(float(w), 4) for part, w in tried.shares.items()}
+            told = Weighted(tried.parts, weights=shares).fit(rung.choose.train)            # weights that were told, not learned: it may be asked
+            entry['models'][name] = {'weights': shares, 'valid': means({name: told}, rung, 'valid')[0][name]}
             print(key, name, entry['models'][name], flush=True)
             self.write(key)
-        final = {name: self.finish(chosen[name], models[name][0], entry['models'][name]['settings'], rung) for name in models}
-        final |= {name: Weighted({p: final[p] for p in parts}, weights=shares[name]).fit(rung.final.train) for name, parts in blends.items()}
-        values, report = means(final, rung, 'test')
-        for name, value in values.items():
-            entry['models'][name]['test'] = value
-            print(key, name, value, flush=True)
+        runs, fixed = [], {}
+        for seed in range(seeds):
+            final = {name: fixed.get(name) or self.final(key, name, rung, models[name][0], entry['models'][name]['settings'], seed) for name in models}
+            fixed = {name: model for name, model in final.items() if not isinstance(model, Trained)}
+            final |= {name: Weighted({p: final[p] for p in parts}, weights=entry['models'][name]['weights']).fit(rung.final.train)
+                      for name, parts in blends.items()}
+            runs.append(means(final, rung, 'test')[1])
+            self.note(key, rung, entry, runs, [*models], [*blends])
+
+    def note(self, key: str, rung: Rung, entry: dict, runs: list, models: list, blends: list) -> None:
+        "The test part: means over users and seeds, each seed's, and the blends against the best model."
+        values = np.mean([report.values for report in runs], axis=0)                       # (n_models, n_users, n_metrics)
+        for i, name in enumerate(runs[0].models):
+            entry['models'][name]['test'] = {m: round(float(v), 6) for m, v in zip(rung.metrics, values[i].mean(axis=0))}
+            entry['models'][name]['by seed'] = [round(float(report.values[i, :, 0].mean()), 6) for report in runs]
+            print(key, len(runs), name, entry['models'][name]['test'], flush=True)
         best = max(models, key=lambda name: entry['models'][name]['valid'][rung.metrics[0]])
-        entry['against'] = [vars(report.compare(name, best, metric)) for name in blends for metric in rung.metrics]
+        tables = {name: pd.DataFrame(values[i], columns=list(rung.metrics)) for i, name in enumerate(runs[0].models)}
+        report = make_report(tables, runs[0].users)
+        entry |= {'seeds': len(runs), 'against': [vars(report.compare(name, best, metric)) for name in blends for metric in rung.metrics]}
         self.write(key)
 
     def choose(self, key: str, rung: Rung, name: str, make: Callable, trials: list[dict], entry: dict) -> Recommender:
         "The model with the best settings, fitted on the part that chooses."
-        mine, best = entry['models'].setdefault(name, {}), None
-        mine['trials'] = []
+        mine, best = {'trials': []}, None
+        entry['models'][name] = mine
         for settings in trials:
             model = self.fit(key, name, make(**settings), rung.choose)
             value = means({name: model}, rung, 'valid')[0][name]
@@ -162,7 +176,7 @@ class Bench:
         return best
 
 
-def means(models: dict[str, Recommender], rung: Rung, on: str) -> tuple[dict, object]:
+def means(models: dict[str, Recommender], rung: Rung, on: str) -> tuple[dict, Report]:
     "Name -> metric -> mean over the users of the part; and the report."
     split, rivals = (rung.final, rung.candidates) if on == 'test' else (rung.choose, rung.rivals)
     report = evaluate(models, split, list(rung.metrics), on=on, candidates=rivals)
@@ -174,9 +188,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--out', type=Path, default=HERE / 'results' / 'sequences.json', help='where the results go')
     parser.add_argument('--only', nargs='*', default=list(RUNGS), choices=list(RUNGS), help='some of the rungs')
+    parser.add_argument('--seeds', type=int, default=3, help='of the networks')
     args = parser.parse_args()
     bench = Bench(args.out)
-    for key in args.only: bench.rung(key)
+    for key in args.only: bench.rung(key, args.seeds)
 
 
 if __name__ == '__main__': main()
