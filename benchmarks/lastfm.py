@@ -2,7 +2,7 @@
 
 The split is the one that comes with the files. Settings and weights are chosen on 15% of the train part; the chosen model
 is fitted again on all of it, and asked once for the test part. Each model has the same number of trials. Where chance has a
-part there are three seeds, and each user's value is the mean over the seeds. The texts on artists were written by a language
+part there are five seeds, and each user's value is the mean over the seeds. The texts on artists were written by a language
 model from the whole train part, so they may know the pairs that settings are chosen by; of the test part they know nothing.
 Results, settings and trials go to a JSON file after each step; what the file has is not repeated.
 
@@ -35,12 +35,13 @@ from recbook.evaluate import evaluate
 from recbook.factors import BPR, IALS
 from recbook.graph import LowPass
 from recbook.stacked import SideEASE
-from recbook.views import AlphaRec, RLMRec
+from recbook.views import AlphaRec
+from recbook.views_agree import RLMRec
 from recbook.written import load_texts
 
 HERE = Path(__file__).parent
 METRICS = ('ndcg@20', 'recall@20')                       # the first one chooses
-TRIALS, SEEDS = 6, range(3)
+TRIALS, SEEDS = 6, range(5)
 PEERS = ('ItemKNN', 'EASE', 'iALS', 'LowPass', 'BPR')    # the best of them is the mark
 
 
@@ -123,7 +124,7 @@ class Bench:
     def judge(self, name: str, make: Callable[[int], Recommender], seeds: Any) -> None:
         "The test part, once: each user's mean over the seeds."
         mine, folder = self.entry(name), self.work / f'values-{name}'
-        if 'test' in mine and folder.exists(): return
+        if mine.get('seeds') == len(list(seeds)) and folder.exists(): return
         found, users = [], None
         for seed in seeds:
             report = evaluate({name: make(seed)}, self.final, list(METRICS), unproven=True)

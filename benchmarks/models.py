@@ -2,7 +2,7 @@
 
 Every setting is chosen on the validation part of split 0; the chosen models are then fitted on the train parts of all
 splits and judged on their test parts, with train and validation left out of the lists. Differences are paired by user,
-with p corrected after Holm. Results, settings and trials go to a JSON file after each step; trials in it are not repeated.
+with p corrected after Holm. Results, settings and trials go to a JSON file after each step; trials in it are not repeated, and fitted models are kept in the cache folder.
 
     python benchmarks/models.py                        # all tables: about an hour on one core
     python benchmarks/models.py --only ml-1m-4         # one table
@@ -13,6 +13,7 @@ import json
 import os
 from dataclasses import dataclass
 from datetime import date
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from time import perf_counter
@@ -27,8 +28,8 @@ from ladder import carve, member, shuffled_split, stratified_split
 from recbook.baselines import Popular, Recommender, valid_ndcg
 from recbook.blend import Weighted
 from recbook.cf import EASE, ItemKNN, UserKNN
-from recbook.core import write_aside
-from recbook.data import Split, random_split
+from recbook.core import cache_dir, write_aside
+from recbook.data import Dataset, Split, random_split
 from recbook.evaluate import evaluate
 from recbook.factors import BPR, IALS
 from recbook.fusion import Fusion
@@ -98,10 +99,11 @@ def peers(big: bool) -> dict:
 
 def ours(big: bool) -> dict:
     "Models of this book, with their trials."
-    regs = [500., 800.] if big else [200., 400.]
+    regs = [300., 500.]
     fusion = dict(precision='bfloat16', epochs=40, every=2, batch=1024 if big else 256, lr=.01)
     return {
-        'WeightedEASE': (WeightedEASE, grid(reg=regs, near=[.5, 1.], width=[20, 40], item_power=[.1, .15])),
+        'WeightedEASE': (WeightedEASE, grid(reg=regs, value_power=[.5, 1.], dropout=[.3, .5], item_power=[.1, .15])),
+        'WeightedEASE, pairs alone': (WeightedEASE, grid(reg=regs, dropout=[.3, .5], item_power=[.1, .15])),
         'Fusion': (Fusion, [{**fusion, 'dim': d, 'user_reg': u, 'item_reg': i} for d, u, i in
                             product((64, 128), (.1, .16), (.007, .014))]),
         'Fusion on the graph': (Fusion, [{**fusion, 'layers': 2, 'dim': d, 'user_reg': u, 'item_reg': i} for d, u, i in
@@ -165,34 +167,37 @@ class Bench:
         for seed in table.seeds:
             split = table.split(seed)
             inner, final = carve(split, 'random') if table.carved else (split, split)
-            shares = self.shares(entry, makers, inner)
-            built = {name: self.make(make, entry['models'][name]['settings'], None) for name, make in makers.items()}
-            for model in built.values(): model.fit(final.train)
+            fitted = lambda name, part: self.fitted(f'{key}-{seed}', name, makers[name], entry['models'][name]['settings'], part.train)
+            shares = Weighted({name: fitted(name, inner) for name in BLEND}, valid=inner.valid, max_users=6040).fit(inner.train).shares
+            built = {name: fitted(name, final) for name in makers}
             built['Blend'] = Weighted({name: built[name] for name in BLEND}, weights=shares)
             report = evaluate(built, final, list(table.metrics))
-            best = max((name for name in peers(table.big)), key=lambda name: report.summary().loc[name, table.metrics[0]])
-            runs.append((seed, shares, report, best))
+            runs.append((seed, shares, report))
             print(report.summary()[list(table.metrics)].round(4), flush=True)
             self.note(entry, runs, table)
 
-    def shares(self, entry: dict, makers: dict, split: Split) -> dict:
-        "Weights of the blend, learned on the validation part."
-        parts = {name: self.make(makers[name], entry['models'][name]['settings'], None) for name in BLEND}
-        return Weighted(parts, valid=split.valid, max_users=6040).fit(split.train).shares
+    def fitted(self, folder: str, name: str, make: Callable, settings: dict, train: Dataset) -> Recommender:
+        "A model with these settings, from a former run if there was one."
+        model = self.make(make, settings, None)
+        code = sha256(json.dumps([name, repr(model), len(train)]).encode()).hexdigest()[:12]
+        path = cache_dir('benchmarks', 'models', folder)/code
+        if path.exists(): return make.load(path)
+        model.fit(train).save(path)
+        return model
 
     def note(self, entry: dict, runs: list, table: Table) -> None:
         "Means and spread over the splits, and differences to the best peer."
         metric = table.metrics[0]
-        means = {name: [r.summary().loc[name, list(table.metrics)].tolist() for _, _, r, _ in runs] for name in runs[0][2].models}
+        means = {name: [r.summary().loc[name, list(table.metrics)].tolist() for _, _, r in runs] for name in runs[0][2].models}
         for name, rows in means.items():
             mine = entry['models'].setdefault(name, {})
             mine['test'] = dict(zip(table.metrics, np.mean(rows, axis=0).round(5).tolist()))
             mine['by split'] = [round(row[0], 5) for row in rows]
-            mine['fit_seconds'] = round(float(np.median([r.summary().loc[name, 'fit_seconds'] for _, _, r, _ in runs])), 2)
+            mine['fit_seconds'] = round(float(np.median([r.summary().loc[name, 'fit_seconds'] for _, _, r in runs])), 2)
         peer = max(peers(table.big), key=lambda name: entry['models'][name]['test'][metric])
-        entry |= {'best peer': peer, 'weights': [{k: round(v, 3) for k, v in shares.items()} for _, shares, _, _ in runs]}
+        entry |= {'best peer': peer, 'weights': [{k: round(v, 3) for k, v in shares.items()} for _, shares, _ in runs]}
         for name in (*ours(table.big), 'Blend'):
-            rows = [r.compare(name, peer, metric) for _, _, r, _ in runs]
+            rows = [r.compare(name, peer, metric) for _, _, r in runs]
             entry['models'][name]['against'] = {
                 'peer': peer, 'ratio': round(entry['models'][name]['test'][metric] / entry['models'][peer]['test'][metric], 4),
                 'splits': [{'difference': round(c.difference, 5), 'low': round(c.low, 5), 'high': round(c.high, 5), 'p': c.p} for c in rows]}

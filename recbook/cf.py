@@ -147,6 +147,11 @@ def fold_in(self: EASE, rows: csr_matrix) -> np.ndarray:
     return np.asarray(rows @ self.weights, dtype=np.float32)
 
 @patch
+def _own(self: EASE, users: np.ndarray) -> csr_matrix:
+    "The users' rows, as they are scored; a model of a later chapter weighs their events."
+    return self.seen[self.codes(users)]
+
+@patch
 def scores(self: EASE, users: np.ndarray) -> np.ndarray:
     "Scores (len(users), n_items): the user's row times the weights."
-    return self.fold_in(self.seen[self.codes(users)])
+    return self.fold_in(self._own(users))

@@ -35,7 +35,7 @@ def contributions(self: ItemKNN,
 @patch
 def contributions(self: EASE, user: int, items: Any) -> tuple[np.ndarray, np.ndarray]:
     "As for ItemKNN; an item may also speak against another."
-    row = self.seen[self.codes(user)]
+    row = self._own(user)
     return row.indices, row.data[:, None] * self.weights[np.ix_(row.indices, np.atleast_1d(items))]
 
 # %% ../nbs/42_contributions.ipynb #d8935272

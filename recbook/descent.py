@@ -38,7 +38,7 @@ class Trained(Recommender):
     seed: int = 0                          # of the first numbers, the order, and what is dropped
     device: str = 'cpu'                    # or 'cuda'
     precision: str = 'float32'             # 'bfloat16': products at half the width, faster on recent processors and GPUs
-    compiled: bool = False                 # let torch.compile fuse the network: minutes at first, faster later
+    compiled: bool = False                 # let torch.compile fuse the network: minutes at first; worth a try on a GPU
     checkpoint: str | Path | None = None   # a file: written after each epoch, and gone on with by the next `fit`
 
     def __post_init__(self) -> None:
