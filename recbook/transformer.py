@@ -15,7 +15,6 @@ from fastcore.basics import patch
 from .centers import check_vectors
 from .core import check
 from .data import Dataset
-from .provenance import origin_of
 from .state import NextItem
 
 # %% ../nbs/34_transformer.ipynb #adc49598
@@ -102,11 +101,12 @@ class SASRec(NextItem):
 # %% ../nbs/34_transformer.ipynb #502de79d
 @patch
 def _sizes(self: SASRec, train: Dataset) -> dict[str, int]:
-    if self.texts is not None: self.texts = check_vectors(self.texts, train.n_items, 'item vectors')
+    if self.texts is not None: check_vectors(self.texts, train.n_items, 'item vectors')
     return NextItem._sizes(self, train)
 
 @patch
 def _network(self: SASRec, sizes: dict) -> Any:
     n = sizes['n_items']
-    items = _items(n, self.dim, self.texts, self.ids, self.known)
+    texts = None if self.texts is None else np.asarray(self.texts, np.float32)      # the setting keeps its label
+    items = _items(n, self.dim, texts, self.ids, self.known)
     return self._informed(_looking_back(items, n, self.dim, self.max_len, self.blocks, self.heads, self.dropout))
