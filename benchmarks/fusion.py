@@ -90,7 +90,7 @@ def epochs() -> dict:
     took = next(s for s, value in curves['LightFM, ids'] if value == best)
     limits, runs = {'epochs': 30, 'every': 1, 'patience': 6}, {}
     given = {'Fusion, ids': settings('Fusion'), 'Fusion, ids and texts': settings('Fusion') | {'item_vectors': vectors},
-             'Fusion on the graph': settings('Fusion on the graph')}
+             'Fusion, ids, strong start': settings('Fusion') | {'strength': 5.}, 'Fusion on the graph': settings('Fusion on the graph')}
     for name, chosen in given.items():
         rounds = []
         for seed in range(3):

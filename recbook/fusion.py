@@ -40,6 +40,7 @@ class Fusion(Trained):
     id_dropout: float = 0.                      # share of rows that a step sees without their own part; .1 to .5 for new items or users
     layers: int = 0                             # steps along the graph; 1 to 3
     start: str = 'patterns'                     # begin with the log's own patterns, or with 'noise'
+    strength: float = 1.                        # length of the patterns; 5: nearly done after one epoch, and a little lower at the end
     rivals: int | None = None                   # items against a taken one; None: RIVALS of the loss
     temperature: float = .2                     # of 'contrast'
     batch: int = 1024                           # users a step ('softmax'), or events
@@ -48,6 +49,7 @@ class Fusion(Trained):
         super().__post_init__()
         check(self.loss in LOSSES, f'unknown loss {self.loss!r}; {suggest(self.loss, LOSSES)}')
         check(self.start in ('patterns', 'noise'), f"start must be 'patterns' or 'noise', and is {self.start!r}")
+        check(self.strength > 0, f'strength must be above 0, and is {self.strength:g}')
         check(self.dim >= 1 and self.layers >= 0 and self.temperature > 0, 'dim must be at least 1, layers at least 0, temperature above 0')
         check(min(self.user_reg, self.item_reg) >= 0 and 0 <= self.id_dropout < 1, 'prices must be at least 0, and id_dropout from 0 to below 1')
 
@@ -78,8 +80,8 @@ def _start(self: Fusion, train: Dataset) -> Any:
     users, items = patterns(x, self.dim, self.seed)
     popular = np.log1p(np.asarray(x.sum(axis=0), np.float32).ravel())
     with torch.no_grad():
-        net.user.ids.copy_(torch.from_numpy(users))
-        net.item.ids.copy_(torch.from_numpy(np.column_stack([items, popular - popular[popular > 0].mean()])))
+        net.user.ids.copy_(torch.from_numpy(users) * self.strength)
+        net.item.ids.copy_(torch.from_numpy(np.column_stack([items * self.strength, popular - popular[popular > 0].mean()])))
     return net
 
 # %% ../nbs/33_fusion.ipynb #13d0ae98
