@@ -40,7 +40,7 @@ class Fusion(Trained):
     id_dropout: float = 0.                      # share of rows that a step sees without their own part; .1 to .5 for new items or users
     layers: int = 0                             # steps along the graph; 1 to 3
     start: str = 'patterns'                     # begin with the log's own patterns, or with 'noise'
-    strength: float = 1.                        # length of the patterns; 5: nearly done after one epoch, and a little lower at the end
+    strength: float = 1.                        # length of the patterns; 3 to 5: good lists after one epoch
     rivals: int | None = None                   # items against a taken one; None: RIVALS of the loss
     temperature: float = .2                     # of 'contrast'
     batch: int = 1024                           # users a step ('softmax'), or events
