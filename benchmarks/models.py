@@ -2,7 +2,8 @@
 
 Every setting is chosen on the validation part of split 0; the chosen models are then fitted on the train parts of all
 splits and judged on their test parts, with train and validation left out of the lists. Differences are paired by user,
-with p corrected after Holm. Results, settings and trials go to a JSON file after each step; trials in it are not repeated, and fitted models are kept in the cache folder.
+with p corrected after Holm. Results, settings and trials go to a JSON file after each step; trials in it are not repeated,
+and fitted models are kept in the cache folder.
 
     python benchmarks/models.py                        # all tables: about an hour on one core
     python benchmarks/models.py --only ml-1m-4         # one table
@@ -195,7 +196,8 @@ class Bench:
             mine['by split'] = [round(row[0], 5) for row in rows]
             mine['fit_seconds'] = round(float(np.median([r.summary().loc[name, 'fit_seconds'] for _, _, r in runs])), 2)
         peer = max(peers(table.big), key=lambda name: entry['models'][name]['test'][metric])
-        entry |= {'best peer': peer, 'seeds': list(table.seeds[:len(runs)]), 'weights': [{k: round(v, 3) for k, v in shares.items()} for _, shares, _ in runs]}
+        weights = [{k: round(v, 3) for k, v in shares.items()} for _, shares, _ in runs]
+        entry |= {'best peer': peer, 'seeds': list(table.seeds[:len(runs)]), 'weights': weights}
         for name in (*ours(table.big), 'Blend'):
             rows = [r.compare(name, peer, metric) for _, _, r in runs]
             entry['models'][name]['against'] = {

@@ -3,7 +3,7 @@
 Settings, and the weights of blends, are chosen on the validation part; then the models learn from all that the protocol allows
 (tables are counted anew, networks learn on for two epochs with the validation events behind the others), and are tested once.
 Networks are trained with several seeds, and a user's value is the mean over them. Fitted models and checkpoints are kept in
-the cache folder: a run goes on where it stood.
+the cache folder: a run goes on where it stood. The file changes when a rung has been judged.
 
     python benchmarks/sequences.py                    # everything: about two hours on one core for each seed
     python benchmarks/sequences.py --only beauty      # one rung; the others stay as they are in the file
@@ -128,10 +128,8 @@ class Bench:
     def rung(self, key: str, seeds: int) -> None:
         "Choose, fit and judge the models of a rung, then the blends."
         rung, models, blends = RUNGS[key]()
-        entry = self.results['rungs'].setdefault(key, {'models': {}})
-        entry |= {'title': rung.title, 'protocol': rung.protocol, 'source': rung.source, 'metrics': list(rung.metrics),
+        entry = {'models': {}, 'title': rung.title, 'protocol': rung.protocol, 'source': rung.source, 'metrics': list(rung.metrics),
                   'published': rung.published, 'data': repr(rung.final.train), 'test': len(rung.final.test)}
-        entry['models'] = {name: entry['models'][name] for name in (*models, *blends) if name in entry['models']}
         chosen = {name: self.choose(key, rung, name, *models[name], entry) for name in models}
         for name, parts in blends.items():
             tried = Weighted({p: chosen[p] for p in parts}, valid=rung.choose.valid, max_users=3000).fit(rung.choose.train)
@@ -139,7 +137,6 @@ class Bench:
             told = Weighted(tried.parts, weights=shares).fit(rung.choose.train)            # weights that were told, not learned: it may be asked
             entry['models'][name] = {'weights': shares, 'valid': means({name: told}, rung, 'valid')[0][name]}
             print(key, name, entry['models'][name], flush=True)
-            self.write(key)
         runs, fixed = [], {}
         for seed in range(seeds):
             final = {name: fixed.get(name) or self.final(key, name, rung, models[name][0], entry['models'][name]['settings'], seed) for name in models}
@@ -160,6 +157,7 @@ class Bench:
         tables = {name: pd.DataFrame(values[i], columns=list(rung.metrics)) for i, name in enumerate(runs[0].models)}
         report = make_report(tables, runs[0].users)
         entry |= {'seeds': len(runs), 'against': [vars(report.compare(name, best, metric)) for name in blends for metric in rung.metrics]}
+        self.results['rungs'][key] = entry
         self.write(key)
 
     def choose(self, key: str, rung: Rung, name: str, make: Callable, trials: list[dict], entry: dict) -> Recommender:
@@ -172,7 +170,6 @@ class Bench:
             mine['trials'].append({'settings': settings, 'valid': value, 'fit_seconds': round(model.fit_seconds, 1)})
             if best is None or value[rung.metrics[0]] > mine['valid'][rung.metrics[0]]: best, mine['valid'], mine['settings'] = model, value, settings
             print(key, name, mine['trials'][-1], flush=True)
-            self.write(key)
         return best
 
 

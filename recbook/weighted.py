@@ -92,7 +92,7 @@ def _table(self: WeightedEASE, train: Dataset) -> np.ndarray:
 def _fit(self: WeightedEASE, train: Dataset) -> None:
     self.votes = value_weights(train, self.value_power)
     EASE._fit(self, train)
-    popular = np.maximum(np.asarray(train.matrix().sum(axis=0)).ravel(), 1)
+    popular = np.maximum(self.votes.getnnz(axis=0), 1).astype(np.float32)
     self.weights *= (popular ** -self.item_power).astype(np.float32)
 
 @patch
