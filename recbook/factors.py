@@ -75,7 +75,7 @@ class IALS(Recommender):
         self.seed, self.threads = seed, threads
 
     def _fit(self, train: Dataset) -> None:
-        turns = self._turns if self.nu else self._implicit
+        turns = self._turns if self.nu else self.turned
         self.user_vectors, self.item_vectors = turns(train.matrix())
 
 # %% ../nbs/30_factors.ipynb #d6426ef6
@@ -89,14 +89,19 @@ def _turns(self: IALS, x: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
     return users, items
 
 @patch
-def _implicit(self: IALS, x: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-    "Vectors of users and items, by the package implicit."
+def turned(self: IALS,
+           x: csr_matrix,                      # (n_users, n_items)
+           users: np.ndarray | None = None,    # (n_users, dim) vectors to begin with; None: random ones
+           items: np.ndarray | None = None,    # (n_items, dim)
+          ) -> tuple[np.ndarray, np.ndarray]:
+    "Vectors of users and items after the turns, by the package implicit."
     try: from implicit.cpu.als import AlternatingLeastSquares
     except ImportError as error: raise RecbookError('implicit is not installed; pip install recbook[cf]') from error
     from threadpoolctl import threadpool_limits
     with threadpool_limits(1, 'blas'):               # implicit has its own threads
         net = AlternatingLeastSquares(self.dim, self.reg, self.alpha, iterations=self.epochs,
                                       num_threads=self.threads, random_state=self.seed)
+        net.user_factors, net.item_factors = (None if begin is None else np.array(begin, np.float32) for begin in (users, items))
         net.fit(x, show_progress=False)
     return net.user_factors, net.item_factors
 
