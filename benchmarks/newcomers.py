@@ -46,6 +46,7 @@ HERE = Path(__file__).parent
 REGS = (.3, 1., 3., 10., 30.)
 PRICES = (1., 2., 4., 8., 32., 128.)
 MEANING = 'MiniLM'
+PLAIN = 'bridge: MiniLM and words'
 ASPECTS = ('genre', 'plot', 'score', 'mood', 'setting', 'visual', 'writing', 'runtime', 'theme')     # the order in which they are looked for
 
 
@@ -77,8 +78,10 @@ def compete(train: Dataset, vectors: dict, texts: np.ndarray, wanted: csr_matrix
         tries = [both((1., by_map), (a, nearby(given, texts, near, k)), (b, lambda who: given[who] @ texts.T))
                  for k in (3, 10, 30) for a in (0., .5, 1., 2.) for b in (0., .5, 1.)]
         found[f'bridge, nearest items through EASE, cosine{label}'] = value(best(tries)(test), test)
-    tries = [Fusion(dim=64, user_vectors=list(vectors.values())[-1], id_dropout=.3, user_reg=r, epochs=e, batch=1024 if len(learn) > 2000 else 256,
-                    seed=seed).fit(train).scores for r in (.01, .03, .1) for e in (8, 16)]
+    starts = [{'start': start, 'strength': 3., 'epochs': e} for start in ('patterns', 'ials') for e in (1, 4)]
+    starts += [{'user_reg': r, 'epochs': e} for r in (.01, .03, .1) for e in (8, 16)]
+    common = {'dim': 64, 'user_vectors': list(vectors.values())[-1], 'id_dropout': .3, 'batch': 1024 if len(learn) > 2000 else 256, 'seed': seed}
+    tries = [Fusion(**common, **more).fit(train).scores for more in starts]
     found[f'Fusion: {list(vectors)[-1]}'] = value(best(tries)(test), test)
     return found
 
@@ -227,6 +230,11 @@ def closer(seed: int) -> dict:
     train, more = (data.where(given & liked & (part[user] <= last)) for last in (0, 1))
     found = {'popular': value(Popular().fit(train).scores(test), test)}
     meaning, order = Encoder('minilm').encode(texts), as_rng(seed).permutation(len(texts))
+    learn = np.flatnonzero(np.diff(train.matrix().indptr))
+    users, items = IALS(32, 20.).fit(train).factors()
+    said = side_by_side(meaning, words(texts, np.flatnonzero(part == 0)))
+    tries = [bridge(said, users, items, learn, reg) for reg in REGS]
+    found[PLAIN] = value(max(tries, key=lambda t: np.nanmean(value(t(valid), valid)))(test), test)
     for label, rows in (('', np.arange(len(texts))), (', shuffled', order)):
         given_texts, given_meaning = [texts[i] for i in rows], meaning[rows]
         guess = closely(train, given_texts, given_meaning, {'dim': 32, 'reg': 20.})
@@ -237,6 +245,12 @@ def closer(seed: int) -> dict:
         again = closely(more, given_texts, given_meaning, {'dim': 32, 'reg': 20.})
         found[f'read closely, learned again with part 1{label}'] = value(again(best)(test), test)
     return found
+
+
+def gain(runs: list[dict], name: str, rival: str) -> list[float]:
+    "The 95% interval of the difference between two ways, paired by user."
+    apart = np.concatenate([r[name] - r[rival] for r in runs])
+    return [round(float(end), 4) for end in np.ravel(bootstrap(apart[~np.isnan(apart)]))[-2:]]
 
 
 TASKS = {'world': (world, range(5)), 'llama': (llama, range(3)), 'closer': (closer, range(3))}
@@ -252,11 +266,9 @@ def main() -> None:
         make, seeds = TASKS[task]
         runs, rows = [make(seed) for seed in seeds], {}
         for name in runs[0]:
-            gain = np.concatenate([r[name] - r['popular'] for r in runs])
             mean = float(np.mean([np.nanmean(r[name]) for r in runs]))
-            low, high = np.ravel(bootstrap(gain[~np.isnan(gain)]))[-2:]
             rows[name] = {'ndcg@10': round(mean, 4), 'times popular': round(mean / float(np.mean([np.nanmean(r['popular']) for r in runs])), 3),
-                          'gain': [round(float(low), 4), round(float(high), 4)]}
+                          'gain': gain(runs, name, 'popular')} | ({'over the bridge': gain(runs, name, PLAIN)} if task == 'closer' else {})
             print(task, name, rows[name], flush=True)
         results |= {task: {'seeds': len(runs), 'rows': rows}, 'date': str(date.today()), 'machine': machine(), 'versions': versions(), 'commit': commit()}
         with write_aside(args.out) as aside: aside.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
