@@ -95,6 +95,8 @@ def turned(self: IALS,
            items: np.ndarray | None = None,    # (n_items, dim)
           ) -> tuple[np.ndarray, np.ndarray]:
     "Vectors of users and items after the turns, by the package implicit."
+    for what, begin, n in (('users', users, x.shape[0]), ('items', items, x.shape[1])):
+        check(begin is None or np.shape(begin) == (n, self.dim), f'{what} must be a table of {n:,} x {self.dim}, and has the shape {np.shape(begin)}')
     try: from implicit.cpu.als import AlternatingLeastSquares
     except ImportError as error: raise RecbookError('implicit is not installed; pip install recbook[cf]') from error
     from threadpoolctl import threadpool_limits
