@@ -40,7 +40,7 @@ class Fusion(Trained):
     item_reg: float = .01                       # price of an item's; .001 to .03
     id_dropout: float = 0.                      # share of rows that a step sees without their own part; .1 to .5 for new items or users
     layers: int = 0                             # steps along the graph; 1 to 3
-    start: str = 'patterns'                     # one of STARTS: the log's own patterns, two turns of iALS from them, or chance
+    start: str = 'patterns'                     # one of STARTS: the log's own patterns, two turns of iALS from them (recbook[cf]), or chance
     strength: float = 1.                        # length of the start; 3 to 5: good lists after one epoch
     rivals: int | None = None                   # items against a taken one; None: RIVALS of the loss
     temperature: float = .2                     # of 'contrast'
