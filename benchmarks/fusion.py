@@ -127,12 +127,12 @@ def epochs() -> dict:
 
 def two_turns(dim: int, split: Split) -> tuple[float, float]:
     "Seconds and validation NDCG@10 of the start of `Fusion(start='ials')` alone."
-    from recbook.elements import patterns
-    from recbook.factors import IALS
-    start, x = perf_counter(), split.train.matrix()
-    model = IALS(dim, x.nnz / np.count_nonzero(np.diff(x.indptr)) / 6, epochs=2, threads=0)
-    model.seen, (model.user_vectors, model.item_vectors) = x, model.turned(x, *patterns(x, dim))
-    return perf_counter() - start, valid_ndcg(model, split.valid, x)
+    from recbook.fusion import Fusion
+    start, model, x = perf_counter(), Fusion(dim=dim, start='ials'), split.train.matrix()
+    users, items, bias = model._known(x)
+    seconds, model.seen = perf_counter() - start, x
+    model.user_factors, model.item_factors = users, np.column_stack([items, bias])
+    return seconds, valid_ndcg(model, split.valid, x)
 
 
 def begin_of(model: Any, train: Dataset) -> float:

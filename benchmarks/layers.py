@@ -31,7 +31,7 @@ from common import commit, machine, versions
 from scipy.sparse import csr_matrix, hstack
 
 from recbook.aligned import Alignment
-from recbook.baselines import Popular, Random, Recommender
+from recbook.baselines import Popular, Random, Recommender, list_value
 from recbook.bridge import Bridge, side_by_side, tag_vectors
 from recbook.cf import EASE
 from recbook.compare import make_report
@@ -261,7 +261,7 @@ OTHERS: dict[str, Callable[[Space, int], Recommender]] = {       # models that a
 
 
 def once(vectors: np.ndarray | None, layer: csr_matrix | None, seed: int) -> Fusion:
-    "One epoch from two turns of iALS. Ten nodes an item were the best of six tables in five folds of the training items of ml-1m, three seeds."
+    "One epoch from two turns of iALS; the number of nodes an item by `folds`."
     return Fusion(dim=128, item_vectors=vectors, item_features=layer, start='ials', strength=3., lr=.001, epochs=1, seed=seed)
 
 
@@ -308,7 +308,7 @@ class Runs:
     def forget(self, task: str, rows: list[str]) -> None:
         "Nothing is known of these rows any more, their settings included, nor of what is made once for the task."
         for path in self.folder.glob('*.json'):
-            if path in [self.path('preparation', task), self.path('readable', task)]: path.unlink()
+            if path in [self.path(name, task) for name in ('preparation', 'readable', 'folds')]: path.unlink()
             elif any(path == self.path('settings', task, row) or path.name.startswith(self.path(task, row, '').stem) for row in rows): path.unlink()
 
     def run(self, task: str, row: str, seed: int) -> dict:
@@ -362,6 +362,24 @@ def readable(task: str, runs: Runs) -> dict:
     return runs.keep(found, 'readable', task)
 
 
+def folds(task: str, runs: Runs) -> dict:
+    "Nodes an item -> NDCG@10 of the hybrid with text, genres and raw layer among training items hidden in turn, mean over five folds of each seed."
+    found = runs.known('folds', task)
+    if found: return found
+    tried = {nodes: [] for nodes in (0, 3, 10)}
+    for seed in SEEDS[task]:
+        space = runs.space(task, seed)
+        train, item = space.split.train, space.split.train.events['item'].to_numpy()
+        for hidden in np.array_split(as_rng(seed).permutation(np.unique(item)), 5):
+            rest, wanted = train.where(~np.isin(item, hidden)), train.where(np.isin(item, hidden)).matrix()[:, hidden]
+            users = np.flatnonzero(np.diff(wanted.indptr))
+            for nodes, values in tried.items():
+                layer = finest(space, 'raw', space.vectors, nodes) if nodes else None
+                scores = once(space.both, layer, seed).fit(rest).scores(users)[:, hidden]
+                values.append(np.nanmean(list_value(scores, wanted[users], csr_matrix((len(users), len(hidden))))))
+    return runs.keep({str(nodes): round(float(np.mean(values)), 5) for nodes, values in tried.items()}, 'folds', task)
+
+
 # -- what goes to the file ---------------------------------------------------------------------------------------------
 
 AGAINST = RAW, 'ids', 'genres', 'Bridge, text'
@@ -388,7 +406,7 @@ def told(task: str, runs: Runs, rows: list[str], seeds: list[int]) -> dict | Non
     tests = {name: pooled.against(name) for name in AGAINST if name in found}
     tests = {name: {row: {k: float(f'{t.loc[row, k]:.5g}') for k in ('difference', 'low', 'high', 'p')} for row in t.index} for name, t in tests.items()}
     return {'seeds': seeds, 'users': int(len(pooled.users)), 'spec': reports[0].spec, 'rows': out, 'against': tests,
-            'preparation': preparation(task, runs), 'readable': readable(task, runs)}
+            'preparation': preparation(task, runs), 'readable': readable(task, runs)} | ({'folds': folds(task, runs)} if 'cold' in task else {})
 
 
 TASKS = [f'{case}/{task}' for case in ('ml-latest-small', 'ml-1m') for task in ('cold', 'warm')]

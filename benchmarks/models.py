@@ -5,7 +5,7 @@ splits and judged on their test parts, with train and validation left out of the
 with p corrected after Holm. Results, settings and trials go to a JSON file after each step; trials in it are not repeated,
 and fitted models are kept in the cache folder.
 
-    python benchmarks/models.py                        # all tables: about an hour on one core
+    python benchmarks/models.py                        # all tables: about an hour and a half on one core
     python benchmarks/models.py --only ml-1m-4         # one table
     python benchmarks/models.py --only ml-1m-4 --judge # its test parts alone, with the settings in the file
 """

@@ -18,7 +18,7 @@ from .core import check, suggest
 from .criteria import bpr, in_batch, row_softmax, warp
 from .data import Dataset
 from .descent import Trained
-from .elements import centred, patterns, tower_class, towers_class
+from .elements import begin, centred, patterns, tower_class, towers_class
 from .factors import IALS, draw_negatives
 from .graph import adjacency, normalise
 
@@ -90,8 +90,8 @@ def _start(self: Fusion, train: Dataset) -> Any:
     net = self._network(self.sizes)
     if self.start == 'noise': return net
     users, items, bias = self._known(train.matrix())
-    net.user.begin(users * self.strength)
-    net.item.begin(np.column_stack([items * self.strength, bias]))
+    begin(net.user, users * self.strength)
+    begin(net.item, np.column_stack([items * self.strength, bias]))
     return net
 
 # %% ../nbs/33_fusion.ipynb #13d0ae98
